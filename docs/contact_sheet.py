@@ -1,0 +1,36 @@
+"""Draws docs/people.jpg: eight people of the built-in benchmark (rows) under its six cameras (columns), twice enlarged.
+
+Run it from the project's folder: `python docs/contact_sheet.py`.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))
+
+from reid import synthetic  # noqa: E402
+
+SETTINGS = synthetic.SyntheticSettings(
+    seed=1, train_people=200, test_people=200, images_per_camera=2, distractors=0, junk=0, height=128, width=64,
+    misalignment=0.6, occlusion=0.5, lookalikes=0.7, camera_shift=0.8,
+)  # fmt: skip
+PEOPLE, CAMERAS, ENLARGED, GAP = range(24, 32), range(1, 7), 2, 2
+
+
+def main() -> None:
+    """Draw every person once under every camera and save the sheet."""
+    wide, tall = SETTINGS.width * ENLARGED + GAP, SETTINGS.height * ENLARGED + GAP
+    sheet = Image.new("RGB", (wide * len(CAMERAS) - GAP, tall * len(PEOPLE) - GAP), "white")
+    for row, pid in enumerate(PEOPLE):
+        person = synthetic.dress(SETTINGS.seed, pid, SETTINGS.lookalikes)
+        for column, camid in enumerate(CAMERAS):
+            image = synthetic.draw_shot(SETTINGS, synthetic.Shot(pid, camid, 0, ""), person)
+            sheet.paste(image.resize((wide - GAP, tall - GAP), Image.Resampling.BICUBIC), (column * wide, row * tall))
+    sheet.save(DOCS / "people.jpg", quality=82)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What every stage's command shares: its errors in one paragraph, its outputs whole or not at all."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reid.errors import InputError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a stage's `main`; exit with 1 and one paragraph on bad input, with 130 when interrupted."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def whole(output: str | Path) -> Iterator[Path]:
+    """Yield a path beside `output` to write a file or folder to; it takes `output`'s place only when all went well.
+
+    A file is replaced. Raises InputError when `output` is a folder that holds something: what is there is not ours to
+    delete (DVC removes a stage's old outputs itself).
+    """
+    output = Path(output)
+    if output.is_dir() and any(output.iterdir()):
+        raise InputError(f"the output folder {output} is not empty: name another, or remove it first.")
+    draft = output.with_name(f".{output.name}.partial")
+    _remove(draft)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield draft
+        if draft.is_dir() and output.is_dir():
+            output.rmdir()
+        os.replace(draft, output)
+    finally:
+        _remove(draft)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""Distance matrices between queries and gallery and their files: `<protocol>/<distance>.npy`, [Q, G] float32."""
+
+from pathlib import Path
+
+import numpy as np
+
+from reid.errors import InputError
+
+PROTOCOLS = {"full": "query", "partial": "query_partial"}  # protocol: the split its queries come from
+
+
+def protocols_in(folder: str | Path) -> list[str]:
+    """The protocols whose distances a folder holds. Raises InputError when there is none."""
+    found = [protocol for protocol in PROTOCOLS if (Path(folder) / protocol).is_dir()]
+    if not found:
+        raise InputError(
+            f"{folder} holds neither `full` nor `partial`: wanted a folder that the distances stage wrote."
+        )
+    return found
+
+
+def create(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Make files for distances [Q, G] in a new folder -> memory-mapped arrays to be filled, by name."""
+    folder.mkdir(parents=True)
+    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape) for name in names}
+
+
+def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
+    """Memory-map distances [Q, G]. Raises InputError if missing or broken, or misshapen."""
+    try:
+        matrix = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing: wanted distances of {shape}. Run the stage that writes it.") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{file} cannot be read as an array: {error}. Run the stage that writes it anew.") from None
+    if matrix.shape != shape:
+        raise InputError(
+            f"{file} has shape {matrix.shape}, wanted {shape}, queries x gallery of the features. "
+            "The two belong to different runs; run the stage that writes it anew."
+        )
+    return matrix
+
+
+def read_all(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The distances of one protocol, {global, local, dmli, global_dmli} [Q, G]; the last is a sum, in memory."""
+    matrices = {name: read(folder / f"{name}.npy", shape) for name in ("global", "local", "dmli")}
+    return {**matrices, "global_dmli": matrices["global"] + matrices["dmli"]}
+
+
+def read_columns(distances: Path, reranked: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The tables' seven columns of one protocol, each [Q, G], in the tables' order."""
+    names = ("global", "dmli", "global_dmli")
+    return {
+        **read_all(distances, shape),
+        **{f"{name}_rk": read(reranked / f"{name}.npy", shape) for name in names},
+    }

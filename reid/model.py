@@ -1,0 +1,189 @@
+"""The network of AlignedReID++ (Luo et al., 2019, section 3.1): a torchvision trunk, a training head, test features.
+
+Stripes are maxima over the width and over each stripe's share of the map's rows (`adaptive_max_pool2d`): one row each
+for the paper's 8 x 4 map, several where the map is higher, the same row twice where it is lower.
+"""
+
+import difflib
+import json
+import pickle
+import re
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid.errors import InputError
+
+HEADS = {"avgpool", "fc", "classifier"}
+FAMILIES = (
+    *("convnext", "densenet", "efficientnet", "mnasnet", "mobilenet", "regnet"),
+    *("resnet", "resnext", "shufflenet", "squeezenet", "vgg", "wide_resnet"),
+)
+STRIPE_CHANNELS = 128
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """`model` in params.yaml: torchvision's name of the trunk, image size in pixels, stripes, starting weights."""
+
+    trunk: str
+    height: int
+    width: int
+    stripes: int
+    weights: str
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 32 or self.stripes < 1:
+            raise InputError(
+                f"`model` in params.yaml: got height {self.height}, width {self.width}, stripes {self.stripes}; "
+                "wanted at least 32 x 32 pixels and one stripe."
+            )
+
+
+class Outputs(NamedTuple):
+    """What training sees of a batch: logits [N, people], global features [N, D], stripes [N, S, 128] or None."""
+
+    logits: Tensor
+    global_features: Tensor
+    stripes: Tensor | None
+
+
+class Network(nn.Module):
+    """Trunk and heads. `forward` trains, `describe` gives the features that distances are computed of."""
+
+    def __init__(self, settings: ModelSettings, people: int) -> None:
+        super().__init__()
+        self.settings, self.people = settings, people
+        self.trunk = make_trunk(settings)
+        self.channels = _map_channels(self.trunk, settings)
+        self.classifier = nn.Linear(self.channels, people)
+        self.bn = nn.BatchNorm2d(self.channels)
+        self.conv = nn.Conv2d(self.channels, STRIPE_CHANNELS, kernel_size=1)
+
+    def forward(self, images: Tensor, with_stripes: bool = True) -> Outputs:
+        """Normalised images [N, 3, H, W] -> what the losses need; stripes have unit length."""
+        feature_map = self.trunk(images).float()
+        global_features = feature_map.mean((2, 3))
+        stripes = training_stripes(feature_map, self.bn, self.conv, self.settings.stripes) if with_stripes else None
+        return Outputs(self.classifier(global_features), global_features, stripes)
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images [N, 3, H, W] -> global features [N, D] and unit stripes [N, S, D] of the map."""
+        feature_map = self.trunk(images).float()
+        return feature_map.mean((2, 3)), test_stripes(feature_map, self.settings.stripes)
+
+
+def training_stripes(feature_map: Tensor, bn: nn.Module, conv: nn.Module, stripes: int) -> Tensor:
+    """Feature map [N, C, H, W] -> unit stripes [N, S, 128]: BatchNorm, ReLU, maximum, 1x1 convolution."""
+    pooled = functional.adaptive_max_pool2d(functional.relu(bn(feature_map)), (stripes, 1))
+    return functional.normalize(conv(pooled).squeeze(-1).transpose(1, 2), dim=-1)
+
+
+def test_stripes(feature_map: Tensor, stripes: int) -> Tensor:
+    """Feature map [N, C, H, W] -> unit stripes [N, S, C]: the maximum alone, unlike in training."""
+    pooled = functional.adaptive_max_pool2d(feature_map, (stripes, 1))
+    return functional.normalize(pooled.squeeze(-1).transpose(1, 2), dim=-1)
+
+
+test_stripes.__test__ = False  # a word of the paper, not a test
+
+
+def make_trunk(settings: ModelSettings) -> nn.Sequential:
+    """The torchvision model of that name up to its last feature map, with ImageNet weights where they are asked for.
+
+    Raises InputError for an unknown name, and for weights that cannot be had.
+    """
+    choices = trunk_names()
+    if settings.trunk not in choices:
+        near = difflib.get_close_matches(settings.trunk, choices, 3)
+        raise InputError(
+            f"unknown trunk '{settings.trunk}' in `model.trunk`: wanted a torchvision model of the families "
+            f"{', '.join(FAMILIES)}{'; near it: ' + ', '.join(near) if near else ''}."
+        )
+    whole = _model(settings)
+    layers = OrderedDict((name, child) for name, child in whole.named_children() if name not in HEADS)
+    if settings.trunk.startswith("densenet"):
+        layers["relu"] = nn.ReLU()  # torchvision applies it in forward, outside the children
+    return nn.Sequential(layers)
+
+
+def trunk_names() -> list[str]:
+    """The names that `model.trunk` may take, sorted."""
+    return sorted(name for name in torchvision.models.list_models(torchvision.models) if name.startswith(FAMILIES))
+
+
+def _model(settings: ModelSettings) -> nn.Module:
+    """The whole torchvision model: random weights, ImageNet's by torchvision's name, or those of a .pth file."""
+    if settings.weights == "none":
+        return torchvision.models.get_model(settings.trunk, weights=None)
+    if settings.weights.endswith((".pth", ".pt")):
+        return _model_from_file(settings.trunk, Path(settings.weights))
+    choices = torchvision.models.get_model_weights(settings.trunk).__members__
+    if settings.weights not in choices:
+        raise InputError(
+            f"unknown weights '{settings.weights}' in `model.weights` for {settings.trunk}: choose one of "
+            f"{', '.join(choices)}, none, or the path of a .pth file."
+        )
+    url = choices[settings.weights].url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    try:
+        return torchvision.models.get_model(settings.trunk, weights=choices[settings.weights])
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"the ImageNet weights of {settings.trunk} cannot be had from {url}: {error}. Put that file at {file}, "
+            "or set `model.weights` to its path, or to none to train from random weights."
+        ) from None
+
+
+def _model_from_file(trunk: str, file: Path) -> nn.Module:
+    whole = torchvision.models.get_model(trunk, weights=None)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        # torchvision's DenseNet files name layers norm.1 where its code says norm1
+        whole.load_state_dict({re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): state[key] for key in state})
+    except (OSError, RuntimeError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"`model.weights`: {file} holds no weights of torchvision's {trunk}: {str(error)[:300]} "
+            "Name another file, torchvision's name of the weights (IMAGENET1K_V1), or none."
+        ) from None
+    return whole
+
+
+def _map_channels(trunk: nn.Module, settings: ModelSettings) -> int:
+    was_training = trunk.training
+    with torch.no_grad():
+        shape = trunk.eval()(torch.zeros(1, 3, settings.height, settings.width)).shape
+    trunk.train(was_training)
+    if len(shape) != 4:
+        raise InputError(f"trunk '{settings.trunk}' ends in shape {tuple(shape)}, wanted a map [N, C, H, W].")
+    return shape[1]
+
+
+def save(network: Network, file: str | Path) -> None:
+    """Write a network as safetensors; its settings and number of people go into the file's header as text."""
+    header = {"settings": json.dumps(asdict(network.settings)), "people": str(network.people)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, file, metadata=header)
+
+
+def load(file: str | Path) -> Network:
+    """Read a network that `save` wrote. Raises InputError when the file is missing, cut short or something else."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = opened.metadata() or {}
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
+        settings = ModelSettings(**{**json.loads(header["settings"]), "weights": "none"})
+        network = Network(settings, int(header["people"]))
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{file} is no model of this project: {str(error)[:300]} Run its train stage anew.") from None
+    return network

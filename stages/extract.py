@@ -1,0 +1,30 @@
+"""Extract features: a prepared dataset and a trained model -> a folder of arrays for each split."""
+
+import argparse
+from pathlib import Path
+
+from reid import command, config, model, packs
+from reid.device import choose_device
+from reid.extraction import ExtractSettings, extract
+
+SPLITS = ("query", "query_partial", "gallery")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.extract", description=__doc__)
+    parser.add_argument("data", type=Path, help="folder that the prepare stage wrote")
+    parser.add_argument("model", help="model.safetensors that the train stage wrote")
+    parser.add_argument("out", help="folder to write query, query_partial and gallery to")
+    parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
+    args = parser.parse_args()
+
+    settings = config.settings(ExtractSettings, config.section(config.read(args.params), "extract"), "extract")
+    device = choose_device(settings.device)
+    network = model.load(args.model)
+    with command.whole(args.out) as out:
+        for split in SPLITS:
+            extract(network, packs.read(args.data, split), out / split, settings.batch, device)
+
+
+if __name__ == "__main__":
+    command.run(main)

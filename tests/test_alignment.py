@@ -1,0 +1,85 @@
+"""Stripe costs and paths: by eye, against loops from the definition, and against the published code."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from reid.alignment import pair_costs, shortest_path, straight, tile_costs
+
+
+def slow_path(costs):
+    """Cheapest path [S, S] from the first to the last cell, right or down, straight from the definition."""
+    rows, columns = costs.shape
+    reached = np.full((rows, columns), np.inf)
+    for i in range(rows):
+        for j in range(columns):
+            before = [reached[i - 1, j]] * (i > 0) + [reached[i, j - 1]] * (j > 0)
+            reached[i, j] = costs[i, j] + (min(before) if before else 0)
+    return reached[-1, -1]
+
+
+def slow_costs(a, b):
+    """Stripes [S, C] and [S, C] -> costs [S, S] by (e^d - 1) / (e^d + 1)."""
+    distances = np.sqrt(((a[:, None] - b[None, :]) ** 2).sum(-1))
+    return (np.exp(distances) - 1) / (np.exp(distances) + 1)
+
+
+def random_stripes(images, stripes=8, channels=16, seed=0):
+    return normalize(torch.from_numpy(np.random.default_rng(seed).standard_normal((images, stripes, channels))), dim=-1)
+
+
+def test_a_path_solved_by_eye():
+    costs = torch.tensor([[1.0, 9.0, 9.0], [1.0, 9.0, 9.0], [1.0, 1.0, 1.0]])  # down, down, right, right
+    assert shortest_path(costs) == 5
+    assert straight(costs) == 1 + 9 + 1
+
+
+@pytest.mark.parametrize("stripes", [1, 2, 3, 8])
+def test_path_is_the_slow_twins(stripes):
+    costs = torch.from_numpy(np.random.default_rng(stripes).random((stripes, stripes, 3, 4)))
+    expected = [[slow_path(costs[:, :, n, m].numpy()) for m in range(4)] for n in range(3)]
+    np.testing.assert_allclose(shortest_path(costs), expected, rtol=1e-12)
+
+
+def test_costs_are_the_slow_twins_in_both_forms():
+    a, b = random_stripes(5, seed=1), random_stripes(5, seed=2)
+    tile = tile_costs(a, b)
+    assert tile.shape == (8, 8, 5, 5)
+    for n in range(5):
+        for m in range(5):
+            np.testing.assert_allclose(tile[:, :, n, m], slow_costs(a[n].numpy(), b[m].numpy()), rtol=1e-9)
+        np.testing.assert_allclose(pair_costs(a, b)[:, :, n], slow_costs(a[n].numpy(), b[n].numpy()), rtol=1e-9)
+
+
+def test_dmli_of_an_image_with_itself_is_not_zero_and_local_is():
+    stripes = random_stripes(1)
+    costs = tile_costs(stripes, stripes)
+    assert shortest_path(costs).item() > 1
+    assert straight(costs).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_shifted_person_is_nearer_by_dmli_than_stripe_by_stripe():
+    stripes = random_stripes(1)
+    shifted = torch.roll(stripes, 1, dims=1)
+    costs = tile_costs(stripes, shifted)
+    assert shortest_path(costs) - shortest_path(tile_costs(stripes, stripes)) < straight(costs)
+
+
+def test_gradient_at_equal_stripes_is_finite():
+    stripes = random_stripes(2).requires_grad_()
+    shortest_path(pair_costs(stripes, stripes.detach())).sum().backward()
+    assert torch.isfinite(stripes.grad).all()
+
+
+def test_distances_agree_with_the_published_code():
+    golden = np.load("tests/data/distances.npz")
+    queries, gallery = (torch.from_numpy(golden[f"{side}_local"]) for side in ("query", "gallery"))
+    costs = tile_costs(queries, gallery)
+    np.testing.assert_allclose(straight(costs), golden["dist_local"], rtol=1e-5)
+    np.testing.assert_allclose(shortest_path(costs), golden["dist_dmli"], rtol=1e-5)
+    within = shortest_path(tile_costs(gallery, gallery)).numpy()
+    others = ~np.eye(len(gallery), dtype=bool)
+    np.testing.assert_allclose(within[others], golden["dist_dmli_gallery_gallery"][others], rtol=1e-5)
+    # an image with itself: d = 0 is rounding noise before the square root, in both codes
+    np.testing.assert_allclose(within[~others], golden["dist_dmli_gallery_gallery"][~others], rtol=1e-3)

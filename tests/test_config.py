@@ -1,0 +1,81 @@
+"""One params.yaml section into a dataclass: what is unknown, missing or of another type is named."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from reid import config
+from reid.errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    epochs: int
+    rate: float
+    name: str
+    fast: bool
+    parts: tuple[str, ...]
+
+
+VALUES = {"epochs": 3, "rate": 0.1, "name": "x", "fast": True, "parts": ["a", "b"]}
+PARAMS = {"train": VALUES, "datasets": {"small": {"train": {"epochs": 1}}, "plain": {"train": {}}, "bare": None}}
+
+
+def test_a_section_becomes_its_dataclass():
+    assert config.settings(Settings, VALUES, "train") == Settings(3, 0.1, "x", True, ("a", "b"))
+
+
+def test_floats_that_yaml_reads_as_text_are_floats():
+    assert config.settings(Settings, {**VALUES, "rate": "1e-4"}, "train").rate == 1e-4
+    assert config.settings(Settings, {**VALUES, "rate": 1}, "train").rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"epoch": 3}, "unknown: epoch; its keys are exactly epochs, rate, name, fast, parts"),
+        ({"epochs": "three"}, r"`train\.epochs` in params\.yaml: got 'three', wanted int"),
+        ({"epochs": 1.5}, "got 1.5, wanted int"),
+        ({"epochs": True}, "got True, wanted int"),
+        ({"rate": "fast"}, "got 'fast', wanted float"),
+        ({"rate": False}, "got False, wanted float"),
+        ({"fast": 1}, "got 1, wanted bool"),
+        ({"name": None}, "got None, wanted str"),
+        ({"parts": "ab"}, "got 'ab', wanted"),
+    ],
+)
+def test_bad_values_are_named(change, told):
+    with pytest.raises(InputError, match=told):
+        config.settings(Settings, {**VALUES, **change}, "train")
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(InputError, match="missing: fast, name"):
+        config.settings(Settings, {key: VALUES[key] for key in ("epochs", "rate", "parts")}, "train")
+
+
+def test_a_dataset_overrides_a_section():
+    assert config.section(PARAMS, "train", "small")["epochs"] == 1
+    assert config.section(PARAMS, "train", "plain") == config.section(PARAMS, "train", "bare") == VALUES
+    assert PARAMS["train"]["epochs"] == 3
+
+
+def test_unknown_overrides_sections_and_entries_are_named_with_the_choices():
+    bad = {**PARAMS, "datasets": {"small": {"train": {"epoch": 1}}}}
+    with pytest.raises(InputError, match=r"unknown key in datasets\.small\.train .*: epoch; the choices are epochs"):
+        config.section(bad, "train", "small")
+    with pytest.raises(InputError, match="no section `model:`; it has train, datasets"):
+        config.section(PARAMS, "model")
+    with pytest.raises(InputError, match=r"unknown dataset 'big' in params\.yaml: choose one of bare, plain, small"):
+        config.section(PARAMS, "train", "big")
+    with pytest.raises(InputError, match=r"unknown loss 'l1' .*\(none is defined\)"):
+        config.entry(PARAMS, "losses", "l1")
+
+
+def test_a_missing_broken_or_empty_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="is missing"):
+        config.read(tmp_path / "params.yaml")
+    for text, told in (("a: [", "is not valid YAML"), ("", "holds no sections"), ("- a", "holds no sections")):
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(InputError, match=told):
+            config.read(tmp_path / "params.yaml")

@@ -1,0 +1,228 @@
+"""CMC and average precision: matrices solved by hand, a slow twin, and the published code's values."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reid.errors import InputError
+from reid.evaluation import EvaluateSettings, Scores, cuhk03_metric, evaluate, percentages, score
+
+DATA = Path(__file__).parent / "data"
+CUHK03 = EvaluateSettings(metric="cuhk03", draws=100, seed=0)
+
+
+def as_arrays(distances, *labels):
+    return np.array(distances, np.float32), *(np.array(label, np.int64) for label in labels)
+
+
+# queries 1, 2, 3 by camera 0; the first gallery image is junk for query 1, query 3 has no match
+BY_HAND = as_arrays(
+    [[0.1, 0.2, 0.3, 0.4, 0.5], [0.3, 0.2, 0.1, 0.5, 0.4], [0.5, 0.4, 0.3, 0.2, 0.1]],
+    [1, 2, 3],
+    [1, 1, 2, 1, 3],
+    [0, 0, 0],
+    [0, 1, 1, 1, 0],
+)
+
+
+def slow(distances, query_pids, gallery_pids, query_camids, gallery_camids):
+    """Straight from the definition: rank every image, walk down the list -> (cmc, mAP, average precisions)."""
+    curves, precisions = [], []
+    for q, row in enumerate(distances):
+        same_person = gallery_pids == query_pids[q]
+        is_junk = same_person & (gallery_camids == query_camids[q])
+        ranking = sorted(np.flatnonzero(~is_junk), key=lambda g: (row[g], same_person[g]))  # ties: others first
+        hits, at_hits, curve = 0, [], []
+        for rank, g in enumerate(ranking, start=1):
+            hits += same_person[g]
+            if same_person[g]:
+                at_hits.append(hits / rank)
+            curve.append(hits > 0)
+        if hits:
+            precisions.append(sum(at_hits) / len(at_hits))
+            curves.append((curve + [True] * len(row))[: min(50, len(row))])
+        else:
+            precisions.append(np.nan)
+    return np.mean(curves, axis=0), np.nanmean(precisions), precisions
+
+
+def assert_as_slow(*arguments):
+    scores = evaluate(*arguments)
+    cmc, mean, precisions = slow(*arguments)
+    np.testing.assert_allclose(scores.cmc, cmc, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(scores.average_precisions, precisions, rtol=0, atol=1e-12)
+    assert scores.mAP == pytest.approx(mean, abs=1e-12)
+
+
+def random_case(seed, queries=30, gallery=200, people=12, cameras=3, levels=None):
+    """Random distances, in `levels` steps where ties are wanted, and labels."""
+    rng = np.random.default_rng(seed)
+    distances = rng.random((queries, gallery)) if levels is None else rng.integers(levels, size=(queries, gallery))
+    labels = rng.integers(people, size=queries), rng.integers(people, size=gallery)
+    return as_arrays(distances, *labels, rng.integers(cameras, size=queries), rng.integers(cameras, size=gallery))
+
+
+def test_three_queries_by_hand():
+    scores = evaluate(*BY_HAND)
+    expected = [(1 / 1 + 2 / 3) / 2, 1 / 1, np.nan]
+    np.testing.assert_allclose(scores.average_precisions, expected)
+    assert scores.mAP == pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 1) / 2)
+    np.testing.assert_allclose(scores.first_ranks, [1, 1, np.nan])
+    np.testing.assert_allclose(scores.cmc, [1, 1, 1, 1, 1])
+    assert (scores.queries, scores.queries_without_match) == (3, 1)
+
+
+def test_late_match_by_hand():
+    scores = evaluate(*as_arrays([[3, 1, 2, 4, 5]], [7], [7, 1, 2, 7, 3], [0], [1, 1, 1, 2, 1]))
+    assert scores.mAP == pytest.approx((1 / 3 + 2 / 4) / 2)
+    np.testing.assert_allclose(scores.cmc, [0, 0, 1, 1, 1])
+
+
+def test_ties_never_favour_a_match():
+    scores = evaluate(*as_arrays([[1, 1, 1, 1]], [7], [7, 8, 7, 9], [0], [1, 1, 1, 1]))
+    assert scores.mAP == pytest.approx((1 / 3 + 2 / 4) / 2)
+    assert scores.first_ranks[0] == 3
+    junk_ties = evaluate(*as_arrays([[1, 1, 1, 1]], [7], [7, 7, 7, 9], [0], [1, 0, 0, 1]))
+    assert junk_ties.mAP == pytest.approx(1 / 2)
+    drawn = cuhk03_metric(*as_arrays([[1, 1, 1, 1]], [7], [7, 8, 8, 9], [0], [1, 1, 1, 1]), CUHK03)
+    assert drawn.mAP == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("case", [{}, {"levels": 4}, {"gallery": 9}, {"people": 150}, {"cameras": 2, "people": 3}])
+def test_agrees_with_the_slow_twin(seed, case):
+    assert_as_slow(*random_case(seed, **case))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 70), st.integers(1, 5), st.integers(1, 9))
+def test_any_small_case_agrees_with_the_slow_twin(seed, queries, gallery, people, levels):
+    arguments = random_case(seed, queries, gallery, people, levels=levels)
+    _, query_pids, gallery_pids, query_camids, gallery_camids = arguments
+    if ((query_pids[:, None] == gallery_pids) & (query_camids[:, None] != gallery_camids)).any():
+        assert_as_slow(*arguments)
+    else:
+        with pytest.raises(InputError, match="has a match"):
+            evaluate(*arguments)
+
+
+@pytest.mark.parametrize("column", ["global", "local", "dmli", "global_dmli"])
+def test_agrees_with_the_published_code(column):
+    values, expected = np.load(DATA / "distances.npz"), np.load(DATA / "evaluation.npz")
+    labels = [values[name] for name in ("query_pids", "gallery_pids", "query_camids", "gallery_camids")]
+    scores = evaluate(values[f"dist_{column}"], *labels)
+    np.testing.assert_allclose(scores.cmc, expected[f"{column}_cmc"], rtol=0, atol=1e-7)
+    assert scores.mAP == pytest.approx(float(expected[f"{column}_map"]), abs=1e-9)
+    assert (scores.queries, scores.queries_without_match) == (40, 7)
+
+
+def test_cuhk03_metric_agrees_with_the_published_code():
+    values, expected = np.load(DATA / "distances.npz"), np.load(DATA / "evaluation.npz")
+    labels = [values[name] for name in ("query_pids", "gallery_pids", "query_camids", "gallery_camids")]
+    scores = cuhk03_metric(values["dist_global"], *labels, CUHK03)
+    ranks = len(expected["cuhk03_metric_global_cmc"])
+    np.testing.assert_allclose(scores.cmc[:ranks], expected["cuhk03_metric_global_cmc"], rtol=0, atol=0.02)
+    assert scores.mAP == pytest.approx(float(expected["cuhk03_metric_global_map"]), abs=0.02)
+
+
+def slow_cuhk03(distances, query_pids, gallery_pids, query_camids, gallery_camids, draws):
+    """Draw a gallery anew for every query and draw -> (cmc, mAP)."""
+    rng, people, ranks = np.random.default_rng(1), np.unique(gallery_pids), []
+    for q, row in enumerate(distances):
+        is_junk = (gallery_pids == query_pids[q]) & (gallery_camids == query_camids[q])
+        if not ((gallery_pids == query_pids[q]) & ~is_junk).any():
+            continue
+        for _ in range(draws):
+            left = [np.flatnonzero((gallery_pids == person) & ~is_junk) for person in people]
+            drawn = [rng.choice(images) for images in left if len(images)]
+            drawn.sort(key=lambda g: row[g])
+            ranks.append(1 + [gallery_pids[g] for g in drawn].index(query_pids[q]))
+    return np.mean(np.array(ranks)[:, None] <= np.arange(1, len(people) + 1), axis=0), np.mean(1 / np.array(ranks))
+
+
+def test_cuhk03_metric_agrees_with_its_slow_twin():
+    arguments = random_case(0, queries=20, gallery=60, people=10)
+    scores = cuhk03_metric(*arguments, EvaluateSettings("cuhk03", draws=2000, seed=3))
+    cmc, mean = slow_cuhk03(*arguments, draws=200)
+    np.testing.assert_allclose(scores.cmc, cmc, rtol=0, atol=0.02)
+    assert scores.mAP == pytest.approx(mean, abs=0.01)
+
+
+def test_cuhk03_metric_without_choice_is_evaluate():
+    arguments = as_arrays(np.random.default_rng(0).random((5, 8)), range(5), range(8), [0] * 5, [1] * 8)
+    whole, drawn = evaluate(*arguments), cuhk03_metric(*arguments, CUHK03)
+    np.testing.assert_allclose(drawn.cmc, whole.cmc)
+    np.testing.assert_allclose(drawn.first_ranks, whole.first_ranks)
+    assert drawn.mAP == pytest.approx(whole.mAP)
+
+
+def test_cuhk03_metric_repeats_from_its_seed_whatever_the_order_of_queries():
+    distances, query_pids, gallery_pids, query_camids, gallery_camids = random_case(5)
+    once = cuhk03_metric(distances, query_pids, gallery_pids, query_camids, gallery_camids, CUHK03)
+    turned = cuhk03_metric(distances[::-1], query_pids[::-1], gallery_pids, query_camids[::-1], gallery_camids, CUHK03)
+    np.testing.assert_array_equal(once.average_precisions, turned.average_precisions[::-1])
+    other = EvaluateSettings("cuhk03", draws=100, seed=1)
+    assert cuhk03_metric(distances, query_pids, gallery_pids, query_camids, gallery_camids, other).mAP != once.mAP
+
+
+def test_score_takes_the_metric_from_its_settings():
+    arguments = random_case(6)
+    assert score(*arguments, EvaluateSettings("market1501", 100, 0)).mAP == evaluate(*arguments).mAP
+    assert score(*arguments, CUHK03).mAP == cuhk03_metric(*arguments, CUHK03).mAP
+
+
+def test_percentages():
+    cmc = np.array([1 / 3, 0.5, 0.5, 0.5, 0.75, 1])
+    scores = Scores(cmc, 2 / 3, np.array([2 / 3]), np.array([1.0]), 1, 0)
+    assert percentages(scores) == {"rank1": 33.3333, "rank5": 75.0, "rank10": 100.0, "rank20": 100.0, "mAP": 66.6667}
+
+
+def test_memory_mapped_and_read_only(tmp_path):
+    distances, *labels = random_case(7)
+    np.save(tmp_path / "global.npy", distances)
+    mapped = np.load(tmp_path / "global.npy", mmap_mode="r")
+    for label in labels:
+        label.setflags(write=False)
+    assert evaluate(mapped, *labels).mAP == evaluate(distances, *labels).mAP
+    assert cuhk03_metric(mapped, *labels, CUHK03).mAP == cuhk03_metric(distances, *labels, CUHK03).mAP
+
+
+def cuhk03(*arguments):
+    return cuhk03_metric(*arguments, CUHK03)
+
+
+@pytest.mark.parametrize("metric", [evaluate, cuhk03])
+class TestBadInput:
+    def test_people_that_are_not_in_the_gallery(self, metric):
+        with pytest.raises(InputError, match=r"none of the 4 queries .* begin 8.*\(1, 0\), \(2, 0\), \(3, 0\)\."):
+            metric(*as_arrays(np.ones((4, 2)), [1, 2, 3, 4], [8, 9], [0] * 4, [1, 1]))
+
+    def test_cameras_that_are_all_the_same(self, metric):
+        with pytest.raises(InputError, match=r"none of the 1 queries .*only as seen by the query's own camera"):
+            metric(*as_arrays(np.ones((1, 2)), [1], [1, 2], [0], [0, 0]))
+
+    @pytest.mark.parametrize(("queries", "gallery"), [(0, 3), (3, 0), (0, 0)])
+    def test_nothing_there(self, metric, queries, gallery):
+        ones = [np.ones(size, np.int64) for size in (queries, gallery)]
+        with pytest.raises(InputError, match=f"got {queries} queries and {gallery} gallery images"):
+            metric(np.ones((queries, gallery), np.float32), *ones, *ones)
+
+    def test_nan(self, metric):
+        distances, *labels = random_case(8)
+        distances[3, 5] = np.nan
+        with pytest.raises(InputError, match="query 3 hold NaN at gallery image 5"):
+            metric(distances, *labels)
+
+    def test_labels_of_other_images(self, metric):
+        distances, *labels = random_case(9)
+        with pytest.raises(InputError, match=r"\(30, 199\) do not fit .* got 30 query pids, 200 gallery pids"):
+            metric(distances[:, 1:], *labels)
+
+
+@pytest.mark.parametrize(("metric", "draws", "named"), [("market", 100, "metric"), ("cuhk03", 0, "draws")])
+def test_settings_out_of_range(metric, draws, named):
+    with pytest.raises(InputError, match=f"evaluate.{named}"):
+        EvaluateSettings(metric, draws, 0)

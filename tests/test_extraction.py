@@ -1,0 +1,59 @@
+"""Model + images -> features, whatever the size of a batch."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reid import features, images, packs
+from reid.errors import InputError
+from reid.extraction import ExtractSettings, extract
+from reid.model import ModelSettings, Network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Network(ModelSettings("shufflenet_v2_x0_5", 64, 32, 8, "none"), people=3)
+
+
+def png(seed):
+    pixels = np.random.default_rng(seed).integers(256, size=(40, 20, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def data(tmp_path):
+    packs.write(
+        tmp_path / "data", {"query": [(f"{i}.png", i // 2, i % 2 + 1, png(i)) for i in range(7)], "gallery": []}
+    )
+    return tmp_path / "data"
+
+
+def test_features_are_the_networks_description_of_each_image(network, data, tmp_path):
+    split = packs.read(data, "query")
+    extract(network, split, tmp_path / "out", 3, CPU)
+    found = features.read(tmp_path / "out")
+    assert found.pids.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert found.camids.tolist() == [1, 2, 1, 2, 1, 2, 1]
+    for index in range(7):
+        pixels = images.normalise(torch.from_numpy(images.decode(split, 64, 32, [index])))
+        global_features, stripes = network.eval().describe(pixels)
+        np.testing.assert_allclose(found.global_features[index], global_features[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.stripes[index], stripes[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_split_is_refused(network, data, tmp_path):
+    with pytest.raises(InputError, match="split gallery holds no image"):
+        extract(network, packs.read(data, "gallery"), tmp_path / "out", 3, CPU)
+
+
+def test_a_batch_of_none_is_refused():
+    with pytest.raises(InputError, match=r"extract\.batch"):
+        ExtractSettings(0, "cpu")

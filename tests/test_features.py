@@ -1,0 +1,76 @@
+"""The arrays between extraction and everything after."""
+
+import numpy as np
+import pytest
+
+from reid import features
+from reid.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    written = features.create(tmp_path / "query", np.array([1, 2, 3]), np.array([1, 1, 2]), 5, (8, 4))
+    written.global_features[:] = rng.random((3, 5))
+    written.stripes[:] = rng.random((3, 8, 4))
+    return tmp_path / "query"
+
+
+def damage(folder, name, index, value):
+    array = np.load(folder / f"{name}.npy")
+    array[index] = value
+    np.save(folder / f"{name}.npy", array)
+
+
+def test_what_was_written_is_read(folder):
+    read = features.read(folder)
+    assert len(read) == 3
+    assert read.global_features.shape == (3, 5)
+    assert read.stripes.shape == (3, 8, 4)
+    assert read.global_features.dtype == read.stripes.dtype == np.float32
+    assert read.pids.tolist() == [1, 2, 3]
+    assert features.read_labels(folder).camids.tolist() == [1, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["global_features", "stripes"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_are_named(folder, name, value):
+    damage(folder, name, 1, value)
+    with pytest.raises(InputError, match=rf"{name}\.npy holds NaN or infinity, first for image 1"):
+        features.read(folder)
+
+
+def test_constant_features_are_refused(folder):
+    damage(folder, "global_features", slice(None), 0.5)
+    with pytest.raises(InputError, match="constant: all 3 images"):
+        features.read(folder)
+
+
+def test_a_feature_without_direction_is_refused(folder):
+    damage(folder, "stripes", (2, 3), 0)
+    with pytest.raises(InputError, match="length 0, first for image 2"):
+        features.read(folder)
+
+
+def test_one_image_is_not_constant(tmp_path):
+    written = features.create(tmp_path / "one", np.array([1]), np.array([1]), 5, (8, 4))
+    written.global_features[:], written.stripes[:] = 1, 1
+    assert len(features.read(tmp_path / "one")) == 1
+
+
+def test_missing_broken_and_disagreeing_files_are_named(folder):
+    np.save(folder / "pids.npy", np.array([1, 2]))
+    with pytest.raises(InputError, match=r"global_features\.npy has shape \[3, 5\]"):
+        features.read(folder)
+    (folder / "stripes.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"stripes\.npy cannot be read"):
+        features.read(folder)
+    (folder / "stripes.npy").unlink()
+    with pytest.raises(InputError, match=r"stripes\.npy is missing"):
+        features.read(folder)
+
+
+def test_no_images_at_all_are_refused(tmp_path):
+    features.create(tmp_path / "none", np.array([]), np.array([]), 5, (8, 4))
+    with pytest.raises(InputError, match="at least one"):
+        features.read(tmp_path / "none")

@@ -1,0 +1,43 @@
+"""Distance matrices on disk."""
+
+import numpy as np
+import pytest
+
+from reid import matrices
+from reid.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    written = matrices.create(tmp_path / "full", ("global", "local", "dmli"), (2, 3))
+    for number, name in enumerate(written):
+        written[name][:] = number + np.arange(6).reshape(2, 3)
+    return tmp_path / "full"
+
+
+def test_all_distances_of_a_protocol_and_their_sum(folder):
+    found = matrices.read_all(folder, (2, 3))
+    assert list(found) == ["global", "local", "dmli", "global_dmli"]
+    assert found["global_dmli"].tolist() == [[2, 4, 6], [8, 10, 12]]
+
+
+def test_columns_are_in_the_tables_order(folder, tmp_path):
+    matrices.create(tmp_path / "reranked", ("global", "dmli", "global_dmli"), (2, 3))
+    found = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
+    assert list(found) == ["global", "local", "dmli", "global_dmli", "global_rk", "dmli_rk", "global_dmli_rk"]
+
+
+def test_protocols_are_those_that_are_there(folder, tmp_path):
+    assert matrices.protocols_in(tmp_path) == ["full"]
+    with pytest.raises(InputError, match="holds neither `full` nor `partial`"):
+        matrices.protocols_in(folder)
+
+
+def test_missing_broken_and_other_files_are_named(folder):
+    with pytest.raises(InputError, match=r"none\.npy is missing"):
+        matrices.read(folder / "none.npy", (2, 3))
+    with pytest.raises(InputError, match=r"global\.npy has shape \(2, 3\), wanted \(3, 3\)"):
+        matrices.read(folder / "global.npy", (3, 3))
+    (folder / "dmli.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match=r"dmli\.npy cannot be read"):
+        matrices.read_all(folder, (2, 3))

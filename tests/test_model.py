@@ -1,0 +1,157 @@
+"""The network: heads against the published code, any trunk, and its file."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reid import model
+from reid.errors import InputError
+from reid.model import ModelSettings, Network
+
+SMALL = ModelSettings("shufflenet_v2_x0_5", 64, 32, 8, "none")
+
+
+@pytest.fixture
+def golden():
+    arrays = np.load("tests/data/head.npz")
+    return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def test_training_head_agrees_with_the_published_code(golden):
+    bn, conv = nn.BatchNorm2d(32), nn.Conv2d(32, 12, 1)
+    state = {"weight": golden["bn_weight"], "bias": golden["bn_bias"]}
+    bn.load_state_dict(state, strict=False)
+    conv.load_state_dict({"weight": golden["conv_weight"], "bias": golden["conv_bias"]})
+    with torch.no_grad():
+        stripes = model.training_stripes(golden["feature_map"], bn.train(), conv, 8)
+    np.testing.assert_allclose(stripes.transpose(1, 2), golden["train_local"], rtol=1e-5, atol=1e-6)
+
+
+def test_test_head_agrees_with_the_published_code(golden):
+    stripes = model.test_stripes(golden["feature_map"], 8)
+    np.testing.assert_allclose(stripes.transpose(1, 2), golden["test_local"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(golden["feature_map"].mean((2, 3)), golden["global_feature"], rtol=1e-5, atol=1e-6)
+
+
+def test_maps_of_any_height_have_eight_stripes():
+    rows = torch.arange(1.0, 17)[None, None, :, None] * torch.tensor([1.0, 0.5])
+    both = torch.cat([rows, torch.ones(1, 1, 16, 2)], dim=1)  # a second channel, to see which row was taken
+    high = model.test_stripes(both, 8)
+    assert (high[0, :, 0] / high[0, :, 1]).round().tolist() == [2, 4, 6, 8, 10, 12, 14, 16]  # the larger of two rows
+    low = model.test_stripes(both[:, :, :4], 8)
+    assert (low[0, :, 0] / low[0, :, 1]).round().tolist() == [1, 1, 2, 2, 3, 3, 4, 4]  # each row twice
+
+
+@pytest.mark.parametrize(
+    ("trunk", "channels"),
+    [
+        ("resnet18", 512),
+        ("resnet50", 2048),
+        ("resnet101", 2048),
+        ("densenet121", 1024),
+        ("shufflenet_v2_x1_0", 1024),
+        ("mobilenet_v3_large", 960),
+        ("convnext_tiny", 768),
+    ],
+)
+def test_any_trunk_gives_features_and_stripes(trunk, channels):
+    network = Network(ModelSettings(trunk, 64, 32, 8, "none"), people=5).eval()
+    images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    outputs = network(images)
+    assert outputs.logits.shape == (2, 5)
+    assert outputs.global_features.shape == (2, channels)
+    assert outputs.stripes.shape == (2, 8, 128)
+    global_features, stripes = network.describe(images)
+    assert torch.equal(global_features, outputs.global_features)
+    assert stripes.shape == (2, 8, channels)
+    torch.testing.assert_close(stripes.norm(dim=-1), torch.ones(2, 8))
+
+
+def test_the_papers_trunk_has_an_eight_by_four_map():
+    network = Network(ModelSettings("resnet50", 256, 128, 8, "none"), people=2).eval()
+    with torch.no_grad():
+        assert network.trunk(torch.zeros(1, 3, 256, 128)).shape == (1, 2048, 8, 4)
+
+
+@pytest.mark.parametrize("trunk", ["resnet18", "densenet121", "mobilenet_v3_large", "shufflenet_v2_x1_0"])
+def test_a_trunks_map_is_torchvisions_own(trunk):
+    """Through the layers that torchvision puts behind the trunk, the logits are torchvision's."""
+    import torchvision
+
+    settings = ModelSettings(trunk, 64, 64, 8, "none")
+    torch.manual_seed(0)
+    whole = torchvision.models.get_model(trunk, weights=None).eval()
+    torch.manual_seed(0)
+    pooled = model.make_trunk(settings).eval()(torch.ones(1, 3, 64, 64)).mean((2, 3))
+    head = whole.fc if hasattr(whole, "fc") else whole.classifier
+    torch.testing.assert_close(head(pooled), whole(torch.ones(1, 3, 64, 64)))
+
+
+def test_weights_from_a_file(tmp_path):
+    import torchvision
+
+    whole = torchvision.models.densenet121(weights=None)
+    published_names = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in
+                       whole.state_dict().items()}  # fmt: skip
+    torch.save(published_names, tmp_path / "weights.pth")
+    trunk = model.make_trunk(ModelSettings("densenet121", 64, 32, 8, str(tmp_path / "weights.pth")))
+    assert torch.equal(trunk.features.conv0.weight, whole.features.conv0.weight)
+
+
+def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypatch):
+    import urllib.error
+
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr("torch.hub.urlopen", offline)
+    with pytest.raises(InputError, match=rf"Put that file at {tmp_path}/checkpoints/resnet18-\w+\.pth"):
+        model.make_trunk(ModelSettings("resnet18", 64, 32, 8, "IMAGENET1K_V1"))
+
+
+@pytest.mark.parametrize(
+    ("trunk", "weights", "told"),
+    [
+        ("resnet51", "none", "unknown trunk 'resnet51'.*near it: .*resnet50"),
+        ("vit_b_16", "none", "unknown trunk 'vit_b_16'"),
+        ("resnet18", "IMAGENET", "unknown weights 'IMAGENET'.*choose one of IMAGENET1K_V1, DEFAULT, none, or"),
+        ("resnet18", "missing.pth", "missing.pth holds no weights of torchvision's resnet18"),
+    ],
+)
+def test_unknown_trunks_and_weights_are_named_with_the_choices(trunk, weights, told):
+    with pytest.raises(InputError, match=told):
+        model.make_trunk(ModelSettings(trunk, 64, 32, 8, weights))
+
+
+def test_sizes_too_small_are_refused():
+    with pytest.raises(InputError, match="at least 32 x 32"):
+        ModelSettings("resnet18", 16, 64, 8, "none")
+
+
+def test_a_saved_network_is_the_same_network(tmp_path):
+    network = Network(SMALL, people=3)
+    network(torch.randn(4, 3, 64, 32))  # moves the running means of BatchNorm
+    model.save(network, tmp_path / "model.safetensors")
+    read = model.load(tmp_path / "model.safetensors")
+    assert (read.settings, read.people) == (SMALL, 3)
+    images = torch.ones(2, 3, 64, 32)
+    for one, other in zip(network.eval().describe(images), read.eval().describe(images), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_missing_cut_or_foreign_model_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.safetensors is no model"):
+        model.load(tmp_path / "none.safetensors")
+    model.save(Network(SMALL, people=3), tmp_path / "model.safetensors")
+    content = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cut\.safetensors is no model"):
+        model.load(tmp_path / "cut.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match=r"foreign\.safetensors is no model"):
+        model.load(tmp_path / "foreign.safetensors")

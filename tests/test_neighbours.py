@@ -1,0 +1,60 @@
+"""Running nearest lists against a full sort, and their file."""
+
+import numpy as np
+import pytest
+
+from reid import neighbours
+from reid.errors import InputError
+from reid.neighbours import NearestLists, Neighbours
+
+
+def slow_neighbours(distances, nearest):
+    """Distances [N, N] -> the K nearest of each row by (distance, index), by sorting everything."""
+    order = np.stack([np.lexsort((np.arange(len(row)), row)) for row in distances])[:, :nearest]
+    return Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+
+
+def assert_equal(found, expected):
+    for one, other in zip(vars(found).values(), vars(expected).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("nearest", [1, 3, 12, 40])
+@pytest.mark.parametrize("values", [1000, 3, 1])  # of 3 or 1 values many are equal
+def test_blocks_in_any_order_make_the_full_sorts_lists(nearest, values):
+    distances = np.random.default_rng(values).integers(values, size=(12, 12)).astype(np.float32) / 7
+    lists = NearestLists(12, nearest)
+    for rows in (slice(5, 12), slice(0, 5)):
+        for first, stop in ((7, 12), (0, 4), (4, 7)):
+            lists.add(rows, distances[rows, first:stop], first)
+    assert_equal(lists.neighbours(), slow_neighbours(distances, min(nearest, 12)))
+
+
+def test_lists_of_a_gallery_go_on_behind_queries():
+    distances = np.random.default_rng(0).random((9, 9)).astype(np.float32)
+    within = NearestLists(6, 4)
+    within.add(slice(0, 6), distances[3:, 3:], 0)
+    lists = within.shifted(3, 9)
+    lists.add(slice(0, 3), distances[:3], 0)
+    lists.add(slice(3, 9), distances[3:, :3], 0)
+    assert_equal(lists.neighbours(), slow_neighbours(distances, 4))
+    assert_equal(within.neighbours(), slow_neighbours(distances[3:, 3:], 4))
+
+
+def test_the_file_holds_what_was_written(tmp_path):
+    rng = np.random.default_rng(0)
+    written = {name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3) for name in neighbours.RANKED}
+    neighbours.write(tmp_path / "neighbours.npz", written)
+    for name, one in neighbours.read(tmp_path / "neighbours.npz").items():
+        assert_equal(one, written[name])
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.npz holds no neighbours"):
+        neighbours.read(tmp_path / "none.npz")
+    (tmp_path / "broken.npz").write_bytes(b"PK no zip")
+    with pytest.raises(InputError, match=r"broken\.npz holds no neighbours"):
+        neighbours.read(tmp_path / "broken.npz")
+    np.savez(tmp_path / "other.npz", indices=np.zeros(3))
+    with pytest.raises(InputError, match=r"other\.npz holds no neighbours"):
+        neighbours.read(tmp_path / "other.npz")

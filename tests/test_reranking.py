@@ -1,0 +1,194 @@
+"""Re-ranking against a dense twin written from the paper, and against the values of the published code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid.errors import InputError
+from reid.reranking import RerankSettings, rerank
+
+PAPER = RerankSettings(k1=20, k2=6, lambda_value=0.3)
+
+
+def expanded_sets(order, k1):
+    """R*(i) of every image, as sets, from all images in order of distance [N, N]."""
+
+    def reciprocal(i, k):
+        return {j for j in order[i, : k + 1].tolist() if i in order[j, : k + 1]}
+
+    expanded = []
+    for i in range(len(order)):
+        original = reciprocal(i, k1)
+        halves = [reciprocal(candidate, int(np.round(k1 / 2))) for candidate in original]
+        expanded.append(original.union(*[half for half in halves if len(half & original) * 3 > len(half) * 2]))
+    return expanded
+
+
+def textbook(distances, queries, settings):
+    """Zhong et al., section 3, dense: distances [N, N] -> [Q, G] in float64."""
+    largest = distances.max(1, keepdims=True).astype(np.float64)
+    scaled = distances / np.where(largest > 0, largest, 1)
+    order = np.argsort(distances, axis=1, kind="stable")
+    encoding = np.zeros(distances.shape)
+    for i, members in enumerate(expanded_sets(order, settings.k1)):
+        for j in members:
+            encoding[i, j] = np.exp(-scaled[i, j]) / sum(np.exp(-scaled[i, m]) for m in members)
+    if settings.k2 > 1:  # with k2 = 1 each image keeps its own, though it need not be its own nearest
+        encoding = np.stack([encoding[nearest].mean(0) for nearest in order[:, : settings.k2]])
+    minima = np.stack([np.minimum(encoding[q], encoding[queries:]).sum(1) for q in range(queries)])
+    jaccard = 1 - minima / (2 - minima)
+    return settings.lambda_value * scaled[:queries, queries:] + (1 - settings.lambda_value) * jaccard
+
+
+class Pairs:
+    """`pair_distances` that reads a matrix and remembers what it was asked."""
+
+    def __init__(self, distances):
+        self.distances, self.calls = distances, []
+
+    def __call__(self, rows, columns):
+        self.calls.append(list(zip(rows.tolist(), columns.tolist(), strict=True)))
+        return self.distances[rows, columns]
+
+
+def sparse(distances, queries, settings, listed=None):
+    """`rerank` given distances [N, N] of which it sees the nearest `listed`; returns the result and the pairs asked."""
+    indices = np.argsort(distances, axis=1, kind="stable")[:, :listed]
+    nearest = np.take_along_axis(distances, indices, 1)
+    pairs = Pairs(distances)
+    result = rerank(distances[:queries, queries:], indices, nearest, distances.max(1), pairs, settings)
+    assert result.dtype == np.float32
+    return result, pairs.calls
+
+
+def clustered(images, people, seed, spread=0.6):
+    """Squared distances [N, N] float32 of random unit vectors around `people` centres."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(people, 8))[rng.integers(people, size=images)] + spread * rng.normal(size=(images, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.square(vectors[:, None] - vectors).sum(2).astype(np.float32)
+
+
+@pytest.mark.parametrize(("images", "queries"), [(2, 1), (7, 3), (60, 1), (60, 59), (150, 20)])
+@pytest.mark.parametrize(("k1", "k2", "share"), [(20, 6, 0.3), (5, 1, 0.0), (1, 1, 0.5), (9, 4, 1.0), (4, 30, 0.1)])
+def test_agrees_with_the_textbook(images, queries, k1, k2, share):
+    distances = clustered(images, people=6, seed=images + k1)
+    settings = RerankSettings(k1, k2, share)
+    result, calls = sparse(distances, queries, settings)
+    np.testing.assert_allclose(result, textbook(distances, queries, settings), rtol=0, atol=1e-6)
+    assert not calls
+
+
+def test_two_people_solved_by_hand():
+    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on the own pair
+    distances = np.array([[0, 1, 4, 4], [1, 0, 4, 4], [4, 4, 0, 1], [4, 4, 1, 0]], np.float32)
+    result, _ = sparse(distances, 1, RerankSettings(k1=1, k2=1, lambda_value=0.5))
+    far = np.exp(-1 / 4) / (1 + np.exp(-1 / 4))  # the query's weight on the other image of its pair, and the reverse
+    same_person = 0.5 * 1 / 4 + 0.5 * (1 - 2 * far / (2 - 2 * far))
+    np.testing.assert_allclose(result, [[same_person, 1, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [PAPER, RerankSettings(3, 2, 0.3)])
+def test_k1_larger_than_the_set_duplicates_and_equal_distances(settings):
+    duplicates = np.tile(clustered(9, people=3, seed=1), (3, 3))
+    symmetric = np.random.default_rng(2).integers(0, 3, (40, 40)).astype(np.float32)
+    for distances in duplicates, np.ones((30, 30), np.float32), np.zeros((30, 30), np.float32), symmetric + symmetric.T:
+        result, _ = sparse(distances, 4, settings)
+        np.testing.assert_allclose(result, textbook(distances, 4, settings), rtol=0, atol=1e-6)
+
+
+def test_an_image_that_is_not_its_own_neighbour_may_have_an_empty_set():
+    distances = clustered(30, people=30, seed=3) + 10 * np.eye(30, dtype=np.float32)  # as DMLI(x, x) is not 0
+    for k2 in 1, 3:
+        settings = RerankSettings(k1=1, k2=k2, lambda_value=0.3)
+        result, _ = sparse(distances, 5, settings)
+        assert np.isfinite(result).all()
+        np.testing.assert_allclose(result, textbook(distances, 5, settings), rtol=0, atol=1e-6)
+
+
+def test_pairs_that_no_list_holds_are_asked_for_once():
+    distances = clustered(200, people=8, seed=4)
+    whole, _ = sparse(distances, 15, PAPER)
+    result, calls = sparse(distances, 15, PAPER, listed=21)
+    np.testing.assert_array_equal(result, whole)
+    order = np.argsort(distances, axis=1, kind="stable")
+    missing = [
+        (i, j) for i, members in enumerate(expanded_sets(order, 20)) for j in members - set(order[i, :21].tolist())
+    ]
+    assert len(missing) > 10
+    assert [sorted(call) for call in calls] == [sorted(missing)]
+
+
+def test_arguments_are_left_alone():
+    distances = clustered(50, people=4, seed=5)
+    indices = np.argsort(distances, axis=1, kind="stable")
+    arguments = distances[:5, 5:], indices, np.take_along_axis(distances, indices, 1), distances.max(1)
+    for argument in arguments:
+        argument.setflags(write=False)
+    rerank(*arguments, Pairs(distances), PAPER)
+
+
+def dmli(a, b):
+    """DMLI of stripes [N, S, C] and [M, S, C] -> [N, M], cell by cell."""
+    squares = (a**2).sum(2)[:, None, :, None] + (b**2).sum(2)[None, :, None, :] - 2 * np.einsum("nsc,mtc->nmst", a, b)
+    costs = np.tanh(np.sqrt(np.maximum(squares, 1e-12)) / 2)
+    stripes = costs.shape[2]
+    path = np.full((*costs.shape[:2], stripes + 1, stripes + 1), np.inf)
+    path[:, :, 0, 1] = 0
+    for i in range(stripes):
+        for j in range(stripes):
+            path[:, :, i + 1, j + 1] = costs[:, :, i, j] + np.minimum(path[:, :, i, j + 1], path[:, :, i + 1, j])
+    return path[:, :, stripes, stripes]
+
+
+@pytest.fixture(scope="module")
+def golden():
+    """The published code's values, and the distances [N, N] they come from."""
+    values = dict(np.load(Path(__file__).parent / "data" / "distances.npz"))
+    vectors = np.concatenate([values["query_global"], values["gallery_global"]]).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    stripes = np.concatenate([values["query_local"], values["gallery_local"]]).astype(np.float64)
+    columns = {"global": np.maximum(2 - 2 * vectors @ vectors.T, 0), "dmli": dmli(stripes, stripes)}
+    columns["global_dmli"] = columns["global"] + columns["dmli"]
+    return values, {name: matrix.astype(np.float32) for name, matrix in columns.items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "settings"),
+    [
+        ("rerank_global", "global", PAPER),
+        ("rerank_dmli", "dmli", PAPER),
+        ("rerank_global_dmli", "global_dmli", PAPER),
+        ("rerank_global_k1_10_k2_1_lambda_05", "global", RerankSettings(10, 1, 0.5)),
+    ],
+)
+def test_agrees_with_the_published_code(golden, key, column, settings):
+    values, columns = golden
+    np.testing.assert_allclose(columns[column][:40, 40:], values[f"dist_{column}"], atol=1e-5)
+    result, _ = sparse(columns[column], 40, settings, listed=50)
+    np.testing.assert_allclose(result, values[key], rtol=0, atol=2e-3)
+    np.testing.assert_allclose(result, textbook(columns[column], 40, settings), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("k1", "k2", "listed", "needed"), [(20, 6, 20, 21), (5, 30, 29, 30), (200, 6, 59, 60), (1, 200, 59, 60)]
+)
+def test_too_few_neighbours(k1, k2, listed, needed):
+    with pytest.raises(InputError, match=f"distances.neighbours to {needed} or more"):
+        sparse(clustered(60, people=5, seed=6), 10, RerankSettings(k1, k2, 0.3), listed)
+
+
+def test_neighbours_of_other_features():
+    distances = clustered(60, people=5, seed=7)
+    order = np.argsort(distances, axis=1)
+    with pytest.raises(InputError, match=r"needs neighbours of 59 images.*run the distances stage again"):
+        rerank(distances[:9, 10:], order, np.sort(distances, 1), distances.max(1), Pairs(distances), PAPER)
+
+
+@pytest.mark.parametrize(
+    ("k1", "k2", "share", "named"), [(0, 6, 0.3, "k1"), (20, 0, 0.3, "k2"), (20, 6, 1.1, "lambda_value")]
+)
+def test_settings_out_of_range(k1, k2, share, named):
+    with pytest.raises(InputError, match=f"rerank.{named}"):
+        RerankSettings(k1, k2, share)

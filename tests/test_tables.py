@@ -1,0 +1,275 @@
+"""The ablation tables: layout, differences worked out by hand, every published number, and what is refused."""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reid import published, tables
+from reid.errors import InputError
+from stages import tables as stage
+
+LOSSES = {
+    "Softmax": "softmax",
+    "Softmax+TriHard": "softmax_trihard",
+    "Alignedreid": "alignedreid",
+    "Alignedreid(LS)": "ls",
+}
+TITLES = {"Market1501": "market1501", "DukeMTMCReID": "dukemtmcreid", "CUHK03": "cuhk03", "MSMT17": "msmt17"}
+NAMES = {key: name for name, key in (LOSSES | TITLES).items()} | {"synthetic": "Synthetic", "resnet50": "Resnet50"}
+
+
+def make_run(dataset="synthetic", loss="alignedreid", rank1=90.25, map_=70.04):
+    numbers = {"rank1": rank1, "rank5": 95.0, "rank10": 97.0, "rank20": 99.0, "mAP": map_}
+    protocol = {column: dict(numbers) for column in tables.COLUMNS}
+    run = {"dataset": dataset, "loss": loss, "trunk": "resnet50", "counts": {}, "provenance": {}}
+    return run | {"full": protocol, "partial": copy.deepcopy(protocol)}
+
+
+def make_settings(datasets=("synthetic",), losses=("alignedreid",), names=NAMES):
+    return tables.TablesSettings(datasets, losses, names)
+
+
+def page(run, protocol="full", settings=None):
+    settings = settings or make_settings()
+    return tables.markdown(tables.rows([run], protocol, settings), run["dataset"], protocol, settings)
+
+
+def grid(page, number=0):
+    """Table `number` of a page as lists of cells, without its header and its rule."""
+    blocks = [block for block in page.split("\n\n") if block.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[number].splitlines()[2:]]
+
+
+def test_page_of_an_unknown_dataset_holds_ours_alone():
+    text = page(make_run())
+    assert text.startswith("#### Synthetic\n\n| Model")
+    header = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")]
+    assert header == ["Model", "Loss", "Global", "Local", "DMLI", "Global+DMLI", "Global+DMLI(RK)"]
+    assert grid(text) == [["Resnet50", "Alignedreid"] + ["90.3/70.0"] * 5]
+    assert grid(text, 1) == [["Resnet50", "Alignedreid"] + ["90.3/70.0"] * 7]
+    assert "ublished" not in text
+
+
+def test_page_of_a_known_dataset_sets_ours_beside_the_published():
+    ours, theirs, difference = grid(page(make_run("market1501", rank1=90.25, map_=75.9)))
+    assert ours == ["Resnet50", "Alignedreid"] + ["90.3/75.9"] * 5
+    assert theirs == [
+        "Resnet50",
+        "Alignedreid, published",
+        "89.2/75.9",
+        "90.7/75.5",
+        "91.1/77.4",
+        "91.0/77.6",
+        "92.0/88.5",
+    ]
+    assert difference[1:4] == ["Alignedreid, difference", "+1.1/+0.0", "-0.4/+0.4"]
+    assert len(grid(page(make_run("market1501")), 1)) == 1
+
+
+def test_partial_page_has_a_dash_where_nothing_was_published():
+    text = page(make_run("market1501", "softmax"), "partial")
+    assert text.startswith("#### Market1501-Partial\n")
+    _, theirs, difference = grid(text)
+    assert theirs[2:] == ["59.0/46.4", "56.5/43.7", "63.3/50.0", "-", "-"]
+    assert difference[5:] == ["-", "-"]
+
+
+def test_loss_without_published_numbers_has_no_row_of_dashes():
+    assert [row["source"] for row in tables.rows([make_run("market1501", "softmax")], "full", make_settings())] == [
+        "ours"
+    ]
+
+
+def test_msmt17_says_that_it_was_corrected_and_shows_rank1_alone():
+    text = page(make_run("msmt17"))
+    assert published.NOTES["msmt17"] in text
+    assert published.NOTES["msmt17"] not in page(make_run("cuhk03"))
+    assert grid(text)[1][2:] == ["63.4/38.4", "63.8/-", "66.3/40.2", "66.3/40.6", "-"]
+    assert grid(text)[2][3] == "+26.5/-"  # 90.25 - 63.8 = 26.45
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0.15, 0.2), (-0.25, -0.2), (-0.04, 0.0), (91.25, 91.3), (100, 100.0), (0.0499, 0.0)]
+)
+def test_tenths_round_halves_upwards(number, shown):
+    assert tables._tenths(number) == shown
+    assert math.copysign(1, tables._tenths(number)) == (1 if shown >= 0 else -1)
+
+
+def test_shown_numbers_always_differ_by_the_difference_shown():
+    for number in range(890000, 910000, 25):
+        ours, theirs = number / 10000, 90.1
+        shown = tables._tenths(round(ours - theirs, 4))
+        assert shown == pytest.approx(tables._tenths(ours) - theirs, abs=1e-9)
+
+
+def test_rows_keep_full_precision_and_only_rank1_and_map():
+    run = make_run("market1501", rank1=90.1234, map_=1 / 3)
+    before = copy.deepcopy(run)
+    ours, theirs, difference = tables.rows([run], "full", make_settings())
+    assert ours["columns"]["dmli_rk"] == {"rank1": 90.1234, "mAP": 1 / 3}
+    assert (ours["model"], ours["loss"], ours["source"]) == ("Resnet50", "Alignedreid", "ours")
+    assert theirs["columns"]["global"] == {"rank1": 89.2, "mAP": 75.9}
+    assert difference["columns"]["global"] == {"rank1": 0.9234, "mAP": -75.5667}
+    assert run == before
+
+
+def test_rows_follow_the_order_of_runs_and_a_key_without_a_name_stays():
+    rows = tables.rows([make_run(loss="ls"), make_run(loss="softmax")], "full", make_settings(names={"ls": "LS"}))
+    assert [(row["model"], row["loss"]) for row in rows] == [("resnet50", "LS"), ("resnet50", "softmax")]
+
+
+def test_rows_of_nothing_are_refused():
+    with pytest.raises(InputError, match="at least one run"):
+        tables.rows([], "full", make_settings())
+
+
+def seed_cells():
+    """(title, loss, the cells) of every row of the published tables, as they stand in the first edition."""
+    title = ""
+    for line in (Path(__file__).parent / "data" / "published_tables.md").read_text().splitlines():
+        if line.startswith("#### "):
+            title = line.removeprefix("#### ")
+        if line.startswith("| Resnet50"):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            yield title, cells[1], [cell for cell in cells[2:] if not cell.startswith("[model]")]
+
+
+def test_every_published_number_is_that_of_the_published_tables():
+    checked = 0
+    for title, loss, cells in seed_cells():
+        protocol = "partial" if title.endswith("-Partial") else "full"
+        columns = published.columns(TITLES[title.removesuffix("-Partial")], protocol, LOSSES[loss])
+        if title == "MSMT17":
+            continue
+        wanted = [dict(zip(("rank1", "mAP"), map(float, cell.split("/")), strict=True)) for cell in cells]
+        assert columns == dict(zip(tables.PUBLISHED_COLUMNS, wanted, strict=False)), (title, loss)
+        checked += len(cells)
+    assert checked == 6 * 5 + 6 * 3
+
+
+def test_published_holds_no_row_that_the_published_tables_lack():
+    seed = {
+        (TITLES[title.removesuffix("-Partial")], "Partial" in title, LOSSES[loss]) for title, loss, _ in seed_cells()
+    }
+    ours = {(key[0], key[1] == "partial", loss) for key, losses in published._TEXT.items() for loss in losses}
+    assert ours == seed
+
+
+def test_corrected_msmt17_agrees_with_the_cells_that_were_right():
+    first = {loss: cells for title, loss, cells in seed_cells() if title == "MSMT17"}
+    assert first == {
+        "Alignedreid": ["-", "-", "-", "66.3/40.6"],
+        "Alignedreid(LS)": ["59.7/58.1", "81.5/68.4", "69.6/43.3", "69.8/43.7"],
+    }
+    assert published.columns("msmt17", "full", "alignedreid") == {
+        "global": {"rank1": 63.4, "mAP": 38.4},
+        "local": {"rank1": 63.8},
+        "dmli": {"rank1": 66.3, "mAP": 40.2},
+        "global_dmli": {"rank1": 66.3, "mAP": 40.6},
+    }
+    assert published.columns("msmt17", "full", "ls") == {
+        "global": {"rank1": 67.6, "mAP": 41.8},
+        "local": {"rank1": 67.3, "mAP": 38.4},
+        "dmli": {"rank1": 69.6, "mAP": 43.3},
+        "global_dmli": {"rank1": 69.8, "mAP": 43.7},
+    }
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 100.1, "90", None, True])
+def test_metric_that_is_no_percentage_is_refused_by_name(value):
+    run = make_run()
+    run["partial"]["dmli_rk"]["mAP"] = value
+    with pytest.raises(InputError, match=r"here\.json: `partial\.dmli_rk\.mAP`.*evaluate@synthetic-alignedreid"):
+        tables.parse_run(json.dumps(run), "here.json")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe\xfa", b'{"dataset": "a", "loss": "b", "trunk": 3}']
+)
+def test_text_that_is_no_run_is_refused(text):
+    with pytest.raises(InputError, match=r"here\.json"):
+        tables.parse_run(text, "here.json")
+
+
+@pytest.mark.parametrize("path", [("full",), ("partial", "local"), ("full", "global_rk", "rank1")])
+def test_missing_part_of_a_run_is_named(path):
+    run = make_run()
+    inner = run
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    with pytest.raises(InputError, match=r"\.".join(path) + ".*missing"):
+        tables.parse_run(json.dumps(run), "here.json")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"datasets": ()}, "tables.datasets"),
+        ({"losses": ()}, "tables.losses"),
+        ({"losses": ("ls", "ls")}, "tables.losses"),
+        ({"datasets": ("a", "a_partial")}, "_partial"),
+        ({"names": {"ls": "A|B"}}, "tables.names.ls"),
+        ({"names": {"ls": 3}}, "tables.names.ls"),
+    ],
+)
+def test_settings_that_make_no_table_are_refused(values, told):
+    with pytest.raises(InputError, match=told):
+        make_settings(**values)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with params.yaml and the runs of two datasets x two losses."""
+    section = {"datasets": ["synthetic", "market1501"], "losses": ["alignedreid", "ls"], "names": NAMES}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"tables": section}))
+    for dataset in section["datasets"]:
+        (tmp_path / "runs" / dataset).mkdir(parents=True)
+        for loss in section["losses"]:
+            (tmp_path / "runs" / dataset / f"{loss}.json").write_text(json.dumps(make_run(dataset, loss)))
+    return tmp_path
+
+
+def call(project, monkeypatch):
+    arguments = ["runs", "out", "--params", "params.yaml"]
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["tables", *arguments])
+    stage.main()
+
+
+def test_stage_writes_every_table_and_nothing_else(project, monkeypatch):
+    (project / "out").mkdir()
+    (project / "out" / "stale.md").write_text("of a dataset that is no longer named")
+    call(project, monkeypatch)
+    names = {f"{d}{p}.{end}" for d in ("synthetic", "market1501") for p in ("", "_partial") for end in ("md", "json")}
+    assert {path.name for path in (project / "out").iterdir()} == names
+    rows = json.loads((project / "out" / "market1501.json").read_text())
+    assert [row["source"] for row in rows] == ["ours", "published", "difference"] * 2
+    first = (project / "out" / "market1501.md").read_bytes()
+    call(project, monkeypatch)
+    assert (project / "out" / "market1501.md").read_bytes() == first
+
+
+def test_missing_cell_is_named_with_its_command_and_nothing_is_written(project, monkeypatch):
+    (project / "runs" / "market1501" / "ls.json").unlink()
+    with pytest.raises(InputError, match=r"market1501/ls\.json.*dvc repro evaluate@market1501-ls"):
+        call(project, monkeypatch)
+    assert not (project / "out").exists()
+
+
+def test_cell_of_another_loss_is_refused(project, monkeypatch):
+    (project / "runs" / "market1501" / "ls.json").write_text(json.dumps(make_run("market1501", "alignedreid")))
+    with pytest.raises(InputError, match="holds the cell market1501-alignedreid, wanted market1501-ls"):
+        call(project, monkeypatch)
+
+
+def test_tables_and_report_run_without_torch():
+    code = "import reid.tables, stages.tables, stages.report, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
