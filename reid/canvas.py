@@ -41,10 +41,9 @@ class Canvas:
         (r, s) = radii
         right = [(x + r * across, y + r * down), (u + s * across, v + s * down)]
         left = [(x - r * across, y - r * down), (u - s * across, v - s * down)]
-        for pen, fill in zip(self._pens, (colour, 130), strict=True):
-            pen.polygon(right + left[::-1], fill=fill)
-            pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
-            pen.ellipse((u - s, v - s, u + s, v + s), fill=fill)
+        self.polygon(right + left[::-1], colour, 130)
+        self._pens[0].ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        self._pens[0].ellipse((u - s, v - s, u + s, v + s), fill=colour)
         width = max(1, round(0.55 * r))
         self._pens[1].line(right, fill=92 + int(18 * side), width=width)
         self._pens[1].line(left, fill=92 - int(18 * side), width=width)

@@ -102,8 +102,10 @@ def _leg(canvas: Canvas, person: Person, pose: Pose, place: Place, joints: dict[
     unit, bare = place.scale * person.width, person.tights or person.colours.skin
     canvas.limb((ankle, toe), (0.021 * unit, 0.017 * unit), person.colours.shoes, pose.side)
     canvas.line([(ankle[0], ankle[1] + 0.021 * unit), (toe[0], toe[1] + 0.015 * unit)], 0.011 * unit, person.sole)
-    canvas.limb((knee, ankle), (0.034 * unit, 0.02 * unit), bare, pose.side)
-    canvas.limb((hip, knee), (0.046 * unit, 0.035 * unit), bare, pose.side)
+    if person.outfit.leg_length < 1:
+        canvas.limb((knee, ankle), (0.034 * unit, 0.02 * unit), bare, pose.side)
+    if person.outfit.leg_length < 0.5:
+        canvas.limb((hip, knee), (0.046 * unit, 0.035 * unit), bare, pose.side)
     sock = _between(knee, ankle, 1 - person.socks)
     canvas.limb((sock, ankle), (0.024 * unit, 0.022 * unit), person.sock_colour, pose.side)
     if person.outfit.leg_length > 0:
@@ -127,9 +129,11 @@ def _arm(canvas: Canvas, person: Person, pose: Pose, place: Place, joints: dict[
     shoulder, elbow, hand = (joints[name + side] for name in ("shoulder_", "elbow_", "hand_"))
     unit = place.scale * person.width
     wrist = _between(elbow, hand, 0.92)
-    canvas.limb((elbow, wrist), (0.024 * unit, 0.017 * unit), person.colours.skin, pose.side)
     canvas.limb((wrist, hand), (0.018 * unit, 0.02 * unit), person.colours.skin, pose.side)
-    canvas.limb((shoulder, elbow), (0.032 * unit, 0.025 * unit), person.colours.skin, pose.side)
+    if person.outfit.sleeve < 1:
+        canvas.limb((elbow, wrist), (0.024 * unit, 0.017 * unit), person.colours.skin, pose.side)
+    if person.outfit.sleeve < 0.5:
+        canvas.limb((shoulder, elbow), (0.032 * unit, 0.025 * unit), person.colours.skin, pose.side)
     if person.outfit.sleeve <= 0:
         return
     loose = person.outfit.sleeve_width * unit

@@ -32,9 +32,10 @@ STRIPE_CHANNELS = 128
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`model` in params.yaml: torchvision's name of the trunk, image size in pixels, stripes, starting weights."""
+    """`model` in params.yaml: torchvision's name of the trunk and where it ends, image size, stripes, first weights."""
 
     trunk: str
+    last_layer: str
     height: int
     width: int
     stripes: int
@@ -98,9 +99,9 @@ test_stripes.__test__ = False  # a word of the paper, not a test
 
 
 def make_trunk(settings: ModelSettings) -> nn.Sequential:
-    """The torchvision model of that name up to its last feature map, with ImageNet weights where they are asked for.
+    """The torchvision model of that name up to its last feature map, or to `last_layer`, with the weights asked for.
 
-    Raises InputError for an unknown name, and for weights that cannot be had.
+    Raises InputError for an unknown name or layer, and for weights that cannot be had.
     """
     choices = trunk_names()
     if settings.trunk not in choices:
@@ -113,7 +114,15 @@ def make_trunk(settings: ModelSettings) -> nn.Sequential:
     layers = OrderedDict((name, child) for name, child in whole.named_children() if name not in HEADS)
     if settings.trunk.startswith("densenet"):
         layers["relu"] = nn.ReLU()  # torchvision applies it in forward, outside the children
-    return nn.Sequential(layers)
+    if not settings.last_layer:
+        return nn.Sequential(layers)
+    if settings.last_layer not in layers:
+        raise InputError(
+            f"unknown layer '{settings.last_layer}' in `model.last_layer` for {settings.trunk}: choose one of "
+            f"{', '.join(layers)}, or '' for the whole trunk."
+        )
+    names = list(layers)
+    return nn.Sequential(OrderedDict((name, layers[name]) for name in names[: names.index(settings.last_layer) + 1]))
 
 
 def trunk_names() -> list[str]:

@@ -95,9 +95,9 @@ def _litter(pen: ImageDraw.ImageDraw, generator: np.random.Generator) -> None:
         x, y = generator.uniform(0, SCENE_WIDTH), generator.uniform(_HORIZON + 15, SCENE_HEIGHT)
         size = generator.uniform(1, 3.5)
         pen.ellipse([x - size, y - 0.5 * size, x + size, y + 0.5 * size], fill=_tint(generator, (104, 92, 66), 34))
-    for _ in range(3):
+    for _ in range(2):
         x, y = generator.uniform(0, SCENE_WIDTH), generator.uniform(_HORIZON + 40, SCENE_HEIGHT)
-        pen.ellipse([x - 26, y - 10, x + 26, y + 10], fill=(84, 82, 80), outline=(60, 58, 56), width=2)
+        pen.ellipse([x - 22, y - 8, x + 22, y + 8], fill=(112, 108, 102), outline=(72, 70, 68), width=2)
 
 
 def _across(share: float, y: float) -> float:
@@ -208,7 +208,8 @@ def _bench(canvas: Canvas, generator: np.random.Generator, foot: tuple[float, fl
 
 
 def _bush(canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float) -> None:
-    (width, height), top = canvas.colour.size, foot[1] - generator.uniform(0.12, 0.4) * scale
+    width, height = canvas.colour.size
+    top = min(foot[1] - generator.uniform(0.12, 0.4) * scale, height)
     canvas.polygon([(0, top + 9), (width, top + 9), (width, height), (0, height)], (46, 66, 38), 110)
     for radius in np.linspace(0.04, 0.012, 120) * scale:
         x, y = generator.uniform(-10, width + 10), generator.uniform(top, height + 10)

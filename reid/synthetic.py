@@ -28,6 +28,11 @@ JUNK, DISTRACTOR = -1, 0
 _OVERSIZE = 2  # drawn at twice the size, then averaged
 _STRANGERS = 1_000_000  # numbers of people who have no pid start here
 _PASSERS_BY = 100
+_RANGES = (
+    ("seed", 0, 2**63), ("train_people", 1, 9999), ("test_people", 1, 9999), ("images_per_camera", 1, 1000),
+    ("distractors", 0, 39_999), ("junk", 0, 39_999), ("height", 32, 1024), ("width", 16, 1024),
+    ("misalignment", 0, 1), ("occlusion", 0, 1), ("lookalikes", 0, 1), ("camera_shift", 0, 1),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,18 +58,15 @@ class SyntheticSettings:
     camera_shift: float
 
     def __post_init__(self) -> None:
-        lows = {"seed": 0, "train_people": 1, "test_people": 1, "images_per_camera": 1, "distractors": 0, "junk": 0}
-        lows |= {"height": 32, "width": 16}
-        for name, low in lows.items():
-            if not low <= getattr(self, name) < np.inf:
-                raise InputError(f"synthetic.{name}: got {getattr(self, name)}, wanted at least {low}.")
-        for name in ("misalignment", "occlusion", "lookalikes", "camera_shift"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"synthetic.{name}: got {getattr(self, name)}, wanted a number from 0 to 1.")
-        if self.train_people + self.test_people > 9999:
-            people = self.train_people + self.test_people
+        for name, low, high in _RANGES:
+            if not low <= getattr(self, name) <= high:
+                got = getattr(self, name)
+                raise InputError(f"synthetic.{name} in params.yaml: got {got}, wanted a number from {low} to {high}.")
+        people = self.train_people + self.test_people
+        if people > 9999:
             raise InputError(
-                f"synthetic: got {people} people (train_people + test_people), but pids have four digits: at most 9999."
+                f"synthetic.train_people and synthetic.test_people in params.yaml: got {people} people together, "
+                "wanted at most 9999, because a pid has four digits; ask for fewer."
             )
 
 
@@ -151,44 +153,42 @@ def _draw_chunk(chunk: tuple[SyntheticSettings, Path, list[Shot]]) -> int:
 
 
 def draw_shot(settings: SyntheticSettings, shot: Shot, person: Person | None) -> Image.Image:
-    """Draw one image [height, width] of `person`, who is ignored for junk and distractors."""
+    """Draw one image [height, width] of `person`, who is ignored for junk (anybody) and distractors (a stranger).
+
+    What stands in the way and what the camera does have random numbers of their own: a knob changes what it names.
+    """
     generator = _generator(settings, shot.pid, shot.camid, shot.index)
-    generator.random(8)  # the name's share
+    generator, others, optics = generator.spawn(3)
     size = settings.width * _OVERSIZE, settings.height * _OVERSIZE
-    empty = False
+    is_empty = shot.pid == DISTRACTOR and generator.random() < 0.3
     if shot.pid == DISTRACTOR:
-        person, empty = _stranger(settings.seed, _PASSERS_BY + shot.index), generator.random() < 0.3
+        person = _stranger(settings.seed, _PASSERS_BY + shot.index)
     elif shot.pid == JUNK:
-        person = dress(
-            settings.seed,
-            int(generator.integers(1, 1 + settings.train_people + settings.test_people)),
-            settings.lookalikes,
-        )
+        anybody = int(generator.integers(1, 1 + settings.train_people + settings.test_people))
+        person = dress(settings.seed, anybody, settings.lookalikes)
     place = _box(settings, generator, size, badly=shot.pid <= 0)
-    canvas = Canvas(_background(settings, shot.camid, generator, size, place))
-    camera = CAMERAS[shot.camid - 1]
-    if generator.random() < 0.25 * settings.occlusion:
-        _passer_by(settings, canvas, generator, shot, place, before=False)
-    if not empty:
-        _shadow(canvas, camera, place, generator)
+    canvas = Canvas(_background(settings, shot.camid, generator, place, size))
+    if others.random() < 0.25 * settings.occlusion:
+        _passer_by(settings, canvas, others, shot.camid, _beside(others, place, before=False))
+    if not is_empty:
+        _shadow(canvas, CAMERAS[shot.camid - 1], place, generator)
         draw_person(canvas, person, _pose(generator, shot.camid), place)
-    if generator.random() < 0.35 * settings.occlusion:
-        if generator.random() < 0.3:
-            _passer_by(settings, canvas, generator, shot, place, before=True)
+    if others.random() < 0.35 * settings.occlusion:
+        if others.random() < 0.3:
+            _passer_by(settings, canvas, others, shot.camid, _beside(others, place, before=True))
         else:
-            occlude(canvas, generator, place.floor, place.scale)
-    return photograph(canvas, shot.camid, settings.camera_shift, generator)
+            occlude(canvas, others, place.floor, place.scale)
+    return photograph(canvas, shot.camid, settings.camera_shift, optics)
 
 
 def _box(settings: SyntheticSettings, generator: np.random.Generator, size: tuple[int, int], badly: bool) -> Place:
-    """Where a detector's box puts the person: off by up to a fifth of the height, too large, cutting feet or head."""
+    """Where a detector's box puts the person: off by up to a quarter of the height, too large, cutting feet or head."""
     amount = max(settings.misalignment, 0.5) * 2.2 if badly else settings.misalignment
-    zoom = np.exp(amount * generator.uniform(-0.32, 0.16))
-    down = amount * generator.choice([0.05, 0.20]) * generator.uniform(-1, 1)
-    aside = amount * 0.08 * generator.normal() + 0.02 * generator.normal()
-    share = 0.91 * zoom
-    floor = 0.5 + 0.5 * share + 0.005 + down
-    return Place(float(size[0] * (0.5 + 2 * aside)), float(size[1] * floor), float(size[1] * share))
+    share = 0.91 * np.exp(amount * generator.uniform(-0.32, 0.16))
+    down = amount * generator.choice([0.06, 0.25]) * generator.uniform(-1, 1)
+    aside = 2 * (0.08 * amount + 0.02) * np.clip(generator.normal(), -2, 2)
+    floor = 0.505 + 0.5 * share + down
+    return Place(float(size[0] * (0.5 + aside)), float(size[1] * floor), float(size[1] * share))
 
 
 def _pose(generator: np.random.Generator, camid: int) -> Pose:
@@ -197,14 +197,13 @@ def _pose(generator: np.random.Generator, camid: int) -> Pose:
     yaw = camera.heading + np.pi * generator.integers(2) + generator.normal(0, 0.5)
     if generator.random() < 0.35:
         yaw = generator.uniform(0, 2 * np.pi)
-    bends = [
-        float(generator.uniform(0.1, 0.5) if generator.random() < 0.75 else generator.uniform(1.2, 2.2)) for _ in "lr"
-    ]
+    hangs = generator.random(2) < 0.75
+    bends = np.where(hangs, generator.uniform(0.1, 0.5, 2), generator.uniform(1.2, 2.2, 2))
     return Pose(
         yaw=float(yaw),
         phase=float(generator.uniform(0, 2 * np.pi)),
         stride=float(generator.uniform(0.15, 0.55) if generator.random() < 0.8 else 0.05),
-        bends=(bends[0], bends[1]),
+        bends=(float(bends[0]), float(bends[1])),
         tilt=float(camera.tilt + generator.normal(0, 0.04)),
         lean=float(generator.normal(0, 0.025)),
         side=float(np.clip(camera.side + generator.normal(0, 0.3), -1, 1)),
@@ -213,12 +212,12 @@ def _pose(generator: np.random.Generator, camid: int) -> Pose:
 
 
 def _background(
-    settings: SyntheticSettings, camid: int, generator: np.random.Generator, size: tuple[int, int], place: Place
+    settings: SyntheticSettings, camid: int, generator: np.random.Generator, place: Place, size: tuple[int, int]
 ) -> Image.Image:
     """The part of the camera's scene behind a person whose feet are somewhere on its ground."""
-    step = SCENE_BODY / place.scale
-    tall, wide = size[1] * step, size[0] * step
-    top = generator.uniform(max(230, place.floor * step), SCENE_HEIGHT - 20) - place.floor * step
+    step = min(SCENE_BODY / place.scale, SCENE_HEIGHT / size[1], SCENE_WIDTH / size[0])
+    wide, tall, feet = size[0] * step, size[1] * step, place.floor * step
+    top = generator.uniform(min(max(230, feet), SCENE_HEIGHT - 20), SCENE_HEIGHT - 20) - feet
     top = min(max(top, 0), SCENE_HEIGHT - tall)
     left = generator.uniform(0, SCENE_WIDTH - wide)
     box = (left, top, left + wide, top + tall)
@@ -226,30 +225,27 @@ def _background(
 
 
 def _shadow(canvas: Canvas, camera: Camera, place: Place, generator: np.random.Generator) -> None:
-    reach = place.scale
+    reach, length = place.scale, generator.uniform(0.3, 0.6)
     canvas.disc(place.x, place.floor, (0.13 * reach, 0.03 * reach), None, 84)
     if camera.sun > 0.3:
-        away = -np.sign(camera.side) * reach * generator.uniform(0.3, 0.6)
-        canvas.line(
-            [(place.x, place.floor), (place.x + away, place.floor - 0.06 * reach)],
-            0.09 * reach,
-            None,
-            int(128 - 60 * camera.sun),
-        )
+        away = place.x - float(np.sign(camera.side)) * length * reach, place.floor - 0.06 * reach
+        canvas.line([(place.x, place.floor), away], 0.09 * reach, None, int(128 - 60 * camera.sun))
 
 
-@functools.lru_cache(maxsize=_PASSERS_BY)
+@functools.lru_cache(maxsize=2 * _PASSERS_BY)
 def _stranger(seed: int, number: int) -> Person:
     return dress(seed, _STRANGERS + number, 0.0)
 
 
-def _passer_by(
-    settings: SyntheticSettings, canvas: Canvas, generator: np.random.Generator, shot: Shot, place: Place, before: bool
-) -> None:
-    """Another person, farther away, or nearer and half in the way."""
-    other = _stranger(settings.seed, int(generator.integers(_PASSERS_BY)))
-    sign, reach = (-1) ** int(generator.integers(2)), generator.uniform(0.17, 0.3)
+def _beside(generator: np.random.Generator, place: Place, before: bool) -> Place:
+    """Half in the way of the person at `place`, or a step behind."""
+    aside = (-1) ** int(generator.integers(2)) * generator.uniform(0.17, 0.3) * place.scale
     scale = place.scale * (generator.uniform(1.02, 1.15) if before else generator.uniform(0.7, 0.95))
-    floor = place.floor + (scale - place.scale) * 0.5
-    spot = Place(float(place.x + sign * reach * place.scale), float(floor), float(scale))
-    draw_person(canvas, other, _pose(generator, shot.camid), spot)
+    return Place(float(place.x + aside), float(place.floor + (scale - place.scale) * 0.5), float(scale))
+
+
+def _passer_by(
+    settings: SyntheticSettings, canvas: Canvas, generator: np.random.Generator, camid: int, place: Place
+) -> None:
+    other = _stranger(settings.seed, int(generator.integers(_PASSERS_BY)))
+    draw_person(canvas, other, _pose(generator, camid), place)

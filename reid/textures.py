@@ -27,9 +27,11 @@ class Surface:
     def look(self, height: np.ndarray, angle: np.ndarray) -> np.ndarray:
         """The texture's pixels [..., 4] at heights and azimuths (radians); alpha is 0 above and below."""
         rows, columns = self.texture.shape[:2]
-        row = ((self.top - height) * (rows / (self.top - self.bottom)) + 1).astype(np.intp).clip(0, rows + 1)
+        row = np.floor((self.top - height) * (rows / (self.top - self.bottom))).astype(np.intp)
         column = (angle * (columns / (2 * np.pi)) + 2 * columns).astype(np.intp) % columns
-        return np.pad(self.texture, ((1, 1), (0, 0), (0, 0)))[row, column]
+        pixels = self.texture[row.clip(0, rows - 1), column]
+        pixels[(row < 0) | (row >= rows), 3] = 0
+        return pixels
 
 
 @dataclass(frozen=True)

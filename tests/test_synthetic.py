@@ -91,10 +91,20 @@ def test_mean_of_images_per_camera_is_as_asked():
 def test_difficulty_may_be_all_or_nothing(tmp_path):
     for value in (0, 1):
         knobs = dict.fromkeys(("misalignment", "occlusion", "lookalikes", "camera_shift"), value)
-        settings = dataclasses.replace(SETTINGS, train_people=1, test_people=1, distractors=2, junk=2, **knobs)
+        settings = dataclasses.replace(SETTINGS, train_people=1, test_people=1, distractors=40, junk=20, **knobs)
         synthetic.draw(settings, tmp_path / str(value), workers=1)
         for path in (tmp_path / str(value)).rglob("*.jpg"):
-            assert np.asarray(Image.open(path)).std() > 5
+            assert np.asarray(Image.open(path)).std() > 2
+
+
+def test_a_camera_changes_the_colours_and_nothing_else():
+    person = synthetic.dress(SETTINGS.seed, 1, SETTINGS.lookalikes)
+    plain, shifted = (
+        synthetic.draw_shot(dataclasses.replace(SETTINGS, camera_shift=shift), synthetic.Shot(1, 2, 0, ""), person)
+        for shift in (0.0, 1.0)
+    )
+    plain, shifted = (np.asarray(image.convert("L"), float).ravel() for image in (plain, shifted))
+    assert 0.7 < np.corrcoef(plain, shifted)[0, 1] < 0.999
 
 
 WRONG = {

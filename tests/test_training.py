@@ -12,7 +12,7 @@ from reid.losses import LossSettings
 from reid.model import ModelSettings
 from reid.training import TrainingSet, TrainSettings
 
-MODEL = ModelSettings("shufflenet_v2_x0_5", 32, 32, 8, "none")
+MODEL = ModelSettings("shufflenet_v2_x0_5", "", 32, 32, 8, "none")
 SETTINGS = TrainSettings(
     epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, decay_epochs=1, decay_factor=0.1,
     margin=0.3, seed=0, device="cpu",

@@ -1,0 +1,70 @@
+"""A tiny drawn benchmark and its settings, for the tests that run stages."""
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reid import command
+
+ROOT = Path(__file__).parents[1]
+
+
+def tiny(params):
+    """The project's params with the drawn benchmark cut down to seconds."""
+    synthetic = params["datasets"]["synthetic"]
+    synthetic["source"] |= {"train_people": 10, "test_people": 6, "images_per_camera": 1.5, "distractors": 4, "junk": 2}
+    synthetic["model"] = {"trunk": "resnet18", "last_layer": "layer2", "height": 64, "width": 32, "weights": "none"}
+    synthetic["train"] = {"epochs": 1, "people": 2, "learning_rate": 1e-4}
+    return params
+
+
+@pytest.fixture(scope="session")
+def params():
+    return tiny(yaml.safe_load((ROOT / "params.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def params_file(params, tmp_path_factory):
+    file = tmp_path_factory.mktemp("settings") / "params.yaml"
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    return file
+
+
+def run_stage(name, *arguments):
+    """Run a stage as its command does -> the exit code, or the error that goes with exit code 1."""
+    stage = importlib.import_module(f"stages.{name}")
+    before, sys.argv = sys.argv, [f"stages.{name}", *map(str, arguments)]
+    try:
+        command.run(stage.main)
+    except SystemExit as stopped:
+        return stopped.code
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture(scope="session")
+def finished(params_file, tmp_path_factory):
+    """A folder in which every stage has run once on the tiny benchmark, for the loss `ls`."""
+    at = tmp_path_factory.mktemp("finished")
+    settings = ("--params", params_file)
+    cell = ("--dataset", "synthetic", "--loss", "ls")
+    assert run_stage("prepare", "synthetic", at / "data", *settings) == 0
+    assert run_stage("train", at / "data", at / "model", *cell, *settings) == 0
+    assert run_stage("extract", at / "data", at / "model/model.safetensors", at / "features", *settings) == 0
+    assert run_stage("distances", at / "features", at / "distances", *settings) == 0
+    assert run_stage("rerank", at / "features", at / "distances", at / "reranked", *settings) == 0
+    folders = (at / "features", at / "distances", at / "reranked")
+    assert run_stage("evaluate", *folders, at / "runs/synthetic/ls.json", *cell, *settings) == 0
+    return at
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of `finished` to break."""
+    shutil.copytree(finished, tmp_path / "copied")
+    return tmp_path / "copied"

@@ -1,0 +1,141 @@
+"""The commands that the project serves, with real DVC on a clone of it and a tiny drawn benchmark."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.skipif(shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc")
+
+
+class Clone:
+    """A copy of the project in a git repository of its own, and its commands."""
+
+    def __init__(self, folder, params):
+        self.folder = folder
+        files = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for file in files:
+            if (ROOT / file).exists() and file != "dvc.lock" and not file.startswith(("metrics/", "tests/", "docs/")):
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / file, folder / file)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        self("git", "init", "-q")
+        self("git", "config", "user.name", "Test")
+        self("git", "config", "user.email", "test@example.org")
+        self.commit("start")
+
+    def __call__(self, *command):
+        """Run a command -> what it printed; with this interpreter's `python` and `dvc` first on the path."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2", "PYTHONPATH": ""}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def commit(self, message):
+        self("git", "add", "-A")
+        self("git", "commit", "-qm", message)
+
+    def ran(self, *command):
+        """Run a DVC command -> the stages that it executed."""
+        return [line.split("'")[1] for line in self(*command).splitlines() if line.startswith("Running stage '")]
+
+    def report(self):
+        return json.loads((self.folder / "metrics/report.json").read_text())
+
+    def metrics(self):
+        files = sorted(file for file in (self.folder / "metrics").rglob("*") if file.is_file())
+        return {str(file.relative_to(self.folder)): file.read_bytes() for file in files}
+
+
+CELL = ("train", "extract", "distances", "rerank", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def clone(params, tmp_path_factory):
+    """The clone after its first `dvc repro`, committed."""
+    few = {**params, "tables": {**params["tables"], "losses": ["softmax", "ls"]}, "loss": "softmax"}
+    clone = Clone(tmp_path_factory.mktemp("clone"), few)
+    clone.first = clone.ran("dvc", "repro")
+    clone.commit("first run")
+    return clone
+
+
+def test_repro_runs_every_cell_and_writes_the_tables(clone):
+    cells = {f"{stage}@synthetic-{loss}" for stage in CELL for loss in ("softmax", "ls")}
+    assert set(clone.first) == {"prepare@synthetic", "tables", "report"} | cells
+    names = {"metrics/report.json", *(f"metrics/runs/synthetic/{loss}.json" for loss in ("softmax", "ls"))}
+    names |= {f"metrics/tables/synthetic{variant}.{kind}" for variant in ("", "_partial") for kind in ("md", "json")}
+    assert set(clone.metrics()) == names
+    assert clone.report()["loss"] == "softmax"
+    tracked = clone("git", "ls-files").splitlines()
+    assert names <= set(tracked)
+    assert "dvc.lock" in tracked
+    assert not [
+        file for file in tracked if file.startswith(("data/", "models/", "features/", "distances/", "reranked/"))
+    ]
+
+
+def test_a_second_repro_does_nothing(clone):
+    assert clone.ran("dvc", "repro") == []
+    assert clone("git", "status", "--porcelain") == ""
+
+
+def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
+    before = clone.metrics()
+    assert len(clone.ran("dvc", "repro", "--force")) == 13
+    assert clone.metrics() == before
+    clone.commit("again")
+
+
+def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
+    assert clone.ran("dvc", "exp", "run", "-S", "loss=ls") == ["report"]
+    assert clone.report()["loss"] == "ls"
+    difference = json.loads(clone("dvc", "metrics", "diff", "--json"))
+    changes = difference["diff"]["metrics/report.json"] if "diff" in difference else difference["metrics/report.json"]
+    columns = {name for name in changes if "diff" in changes[name]}
+    assert columns
+    assert all(name.split(".")[0] in ("full", "partial") and name.split(".")[2] in ("rank1", "mAP") for name in columns)
+    assert "metrics/report.json" in clone("dvc", "metrics", "diff")
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
+
+
+def test_an_experiment_on_the_report_trains_one_cell_only(clone):
+    ran = clone.ran("dvc", "exp", "run", "report", "-S", "loss=ls", "-S", "datasets.synthetic.train.learning_rate=0.01")
+    assert ran == [*(f"{stage}@synthetic-ls" for stage in CELL), "report"]
+    run = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())
+    assert run["provenance"]["train"]["learning_rate"] == 0.01
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
+
+
+def test_another_k1_reranks_and_evaluates_and_no_more(clone):
+    ran = clone.ran("dvc", "exp", "run", "-S", "rerank.k1=10")
+    cells = {f"{stage}@synthetic-{loss}" for stage in ("rerank", "evaluate") for loss in ("softmax", "ls")}
+    assert set(ran) == cells | {"tables", "report"}
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
+
+
+def test_a_queued_grid_of_headlines(clone):
+    clone("dvc", "exp", "run", "-S", "loss=softmax,ls", "--queue")
+    clone("dvc", "queue", "start")
+    for _ in range(240):
+        status = clone("dvc", "queue", "status")
+        if "Queued" not in status and "Running" not in status:
+            break
+        time.sleep(1)
+    assert status.count("Success") == 2, status
+    shown = json.loads(clone("dvc", "exp", "show", "--json", "--num", "1"))
+    assert json.dumps(shown).count('"metrics/report.json"') >= 3  # the workspace or commit, and each experiment

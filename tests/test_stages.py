@@ -1,0 +1,177 @@
+"""Every stage on real files: what it writes, and how it stops on bad input."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from reid.tables import COLUMNS
+from tests.conftest import run_stage
+
+STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
+
+
+def test_every_stage_writes_its_files(finished):
+    names = {str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file()}
+    splits = ("query", "query_partial", "gallery")
+    expected = {f"data/{split}.zip" for split in ("train", *splits)} | {"data/manifest.csv", "data/statistics.json"}
+    expected |= {"model/model.safetensors", "model/history.csv", "runs/synthetic/ls.json"}
+    arrays = ("global_features", "stripes", "pids", "camids")
+    expected |= {f"features/{split}/{name}.npy" for split in splits for name in arrays}
+    for protocol in ("full", "partial"):
+        expected |= {f"distances/{protocol}/{name}.npy" for name in ("global", "local", "dmli")}
+        expected |= {f"reranked/{protocol}/{name}.npy" for name in ("global", "dmli", "global_dmli")}
+        expected.add(f"distances/{protocol}/neighbours.npz")
+    assert names == expected
+
+
+def test_a_run_has_every_column_of_both_protocols(finished):
+    run = json.loads((finished / "runs/synthetic/ls.json").read_text())
+    assert (run["dataset"], run["loss"], run["trunk"]) == ("synthetic", "ls", "resnet18")
+    for protocol in ("full", "partial"):
+        assert tuple(run[protocol]) == tuple(COLUMNS)
+        for scores in run[protocol].values():
+            assert set(scores) == {"rank1", "rank5", "rank10", "rank20", "mAP"}
+            assert 0 <= scores["rank1"] <= scores["rank5"] <= scores["rank20"] <= 100
+            assert 0 < scores["mAP"] <= 100
+    assert run["provenance"]["train"]["epochs"] == 1
+    assert run["provenance"]["loss"]["label_smoothing"] == 0.1
+
+
+def test_history_is_a_table_of_epochs(finished):
+    rows = list(csv.DictReader((finished / "model/history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1"]
+    assert {"loss", "trihard_local", "images", "images_per_second", "learning_rate"} <= set(rows[0])
+
+
+def test_gallery_neighbours_are_the_same_in_both_protocols_but_for_the_queries(finished):
+    queries = len(np.load(finished / "features/query/pids.npy"))
+    full, partial = (np.load(finished / f"distances/{p}/neighbours.npz") for p in ("full", "partial"))
+    within = [
+        [{j for j in row if j >= queries} for row in found["dmli_indices"][queries:]] for found in (full, partial)
+    ]
+    # both lists hold the nearest gallery images; how many depends on the queries between them
+    assert all(one <= other or other <= one for one, other in zip(*within, strict=True))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_tells_what_a_stage_reads_and_writes(stage, capsys):
+    assert run_stage(stage, "--help") == 0
+    told = capsys.readouterr().out
+    assert f"python -m stages.{stage}" in told
+    assert "write" in told
+
+
+def test_a_mistake_gives_one_paragraph_exit_code_one_and_no_traceback(tmp_path, params_file):
+    command = [sys.executable, "-m", "stages.train", tmp_path / "none", tmp_path / "out", "--params", params_file]
+    done = subprocess.run([*command, "--dataset", "synthetic", "--loss", "ls"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "none" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def changed(params_file, tmp_path, change):
+    params = yaml.safe_load(params_file.read_text())
+    change(params)
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(params))
+    return tmp_path / "changed.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda p: p["train"].update(epoch=3), "unknown: epoch"),
+        (lambda p: p["train"].pop("margin"), "missing: margin"),
+        (lambda p: p["datasets"]["synthetic"]["train"].update(step=3), "unknown key in datasets.synthetic.train"),
+        (lambda p: p["losses"]["ls"].update(centre=True), "unknown: centre"),
+        (lambda p: p["losses"].pop("ls"), "unknown loss 'ls' in params.yaml: choose one of alignedreid, softmax"),
+        (lambda p: p["datasets"].pop("synthetic"), "unknown dataset 'synthetic'"),
+        (lambda p: p["datasets"]["synthetic"]["model"].update(trunk="resnet19"), "unknown trunk 'resnet19'"),
+        (lambda p: p["datasets"]["synthetic"]["train"].update(people=8), "leaves 1 steps an epoch of 10"),
+        (lambda p: p["train"].update(device="tpu9"), "device 'tpu9' cannot be used"),
+        (lambda p: p["datasets"]["synthetic"]["train"].update(learning_rate=1e30), "has diverged"),
+    ],
+)
+def test_train_names_what_is_wrong_in_params(change, told, finished, params_file, tmp_path):
+    params = changed(params_file, tmp_path, change)
+    code = run_stage(
+        "train", finished / "data", tmp_path / "out", "--dataset", "synthetic", "--loss", "ls", "--params", params
+    )
+    assert told in code
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["changed.yaml"]
+
+
+def test_extract_names_a_corrupt_image(copied, params_file):
+    pack = bytearray((copied / "data/gallery.zip").read_bytes())
+    start = pack.find(b"\xff\xd8\xff")
+    pack[start + 300 : start + 400] = bytes(100)
+    (copied / "data/gallery.zip").write_bytes(pack)
+    model = copied / "model/model.safetensors"
+    code = run_stage("extract", copied / "data", model, copied / "out", "--params", params_file)
+    assert ".jpg" in code
+    assert "gallery" in code
+    assert not (copied / "out").exists()
+
+
+def test_extract_needs_a_model(copied, params_file):
+    code = run_stage("extract", copied / "data", copied / "none", copied / "out", "--params", params_file)
+    assert "is no model of this project" in code
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(np.nan, "holds NaN"), (1.0, "is constant"), (0.0, "length 0"), (None, "is missing")]
+)
+def test_distances_name_bad_features(value, told, copied, params_file):
+    file = copied / "features/gallery/global_features.npy"
+    array = np.load(file)
+    array[:] = 0 if value is None else value
+    np.save(file, array)
+    if value is None:
+        file.unlink()
+    code = run_stage("distances", copied / "features", copied / "out", "--params", params_file)
+    assert told in code
+    assert "global_features.npy" in code
+    assert not (copied / "out").exists()
+
+
+def test_rerank_says_how_many_neighbours_it_needs(copied, params_file, tmp_path):
+    params = changed(params_file, tmp_path, lambda p: p["distances"].update(neighbours=10))
+    shutil.rmtree(copied / "distances")
+    assert run_stage("distances", copied / "features", copied / "distances", "--params", params) == 0
+    folders = (copied / "features", copied / "distances", copied / "out")
+    code = run_stage("rerank", *folders, "--params", params_file)
+    assert "set distances.neighbours to 21 or more" in code
+    assert not (copied / "out").exists()
+
+
+def test_evaluate_refuses_a_query_set_without_a_match(copied, params_file):
+    for split in ("query", "gallery"):
+        file = copied / f"features/{split}/camids.npy"
+        np.save(file, np.ones_like(np.load(file)))
+    folders = (copied / "features", copied / "distances", copied / "reranked", copied / "out.json")
+    code = run_stage("evaluate", *folders, "--dataset", "synthetic", "--loss", "ls", "--params", params_file)
+    assert "camera" in code
+    assert not (copied / "out.json").exists()
+
+
+def test_evaluate_refuses_distances_of_other_features(copied, params_file):
+    for name in ("pids", "camids"):
+        file = copied / f"features/gallery/{name}.npy"
+        np.save(file, np.load(file)[:-1])
+    folders = (copied / "features", copied / "distances", copied / "reranked", copied / "out.json")
+    code = run_stage("evaluate", *folders, "--dataset", "synthetic", "--loss", "ls", "--params", params_file)
+    assert "belong to different runs" in code
+
+
+def test_features_without_partial_queries_give_the_full_protocol(copied, params_file):
+    shutil.rmtree(copied / "features/query_partial")
+    shutil.rmtree(copied / "distances")
+    assert run_stage("distances", copied / "features", copied / "distances", "--params", params_file) == 0
+    assert [folder.name for folder in (copied / "distances").iterdir()] == ["full"]
