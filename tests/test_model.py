@@ -131,7 +131,7 @@ def test_a_trunk_may_end_at_an_earlier_layer():
     assert list(network.trunk._modules)[-1] == "layer2"
     with torch.no_grad():
         assert network.trunk(torch.zeros(1, 3, 64, 32)).shape == (1, 128, 8, 4)
-    with pytest.raises(InputError, match="unknown layer 'layer9'.*: choose one of conv1, bn1, relu, maxpool, layer1"):
+    with pytest.raises(InputError, match=r"unknown layer 'layer9'.*: choose one of conv1, bn1, relu, maxpool, layer1"):
         model.make_trunk(ModelSettings("resnet18", "layer9", 64, 32, 8, "none"))
 
 

@@ -1,5 +1,6 @@
 """The commands that the project serves, with real DVC on a clone of it and a tiny drawn benchmark."""
 
+import gzip
 import json
 import os
 import shutil
@@ -8,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tests.conftest import ROOT
 
@@ -139,3 +142,39 @@ def test_a_queued_grid_of_headlines(clone):
     assert status.count("Success") == 2, status
     shown = json.loads(clone("dvc", "exp", "show", "--json", "--num", "1"))
     assert json.dumps(shown).count('"metrics/report.json"') >= 3  # the workspace or commit, and each experiment
+
+
+def write_market1501(folder):
+    """A part of Market-1501 under its real names: 12 people to train, 6 to find, distractors and junk, in noise."""
+    rng = np.random.default_rng(0)
+    for split, people in (("train", 12), ("query", 6), ("test", 6)):
+        with gzip.open(ROOT / f"tests/data/market1501_{split}.csv.gz", "rt") as file:
+            names = [line.strip().split(",")[1] for line in file]
+        pids = sorted({Path(name).name.split("_")[0] for name in names} - {"-1", "0000"})[:people]
+        for pid in [*pids, "0000", "-1"]:
+            of_person = [name for name in names if Path(name).name.startswith(f"{pid}_")]
+            colour = rng.integers(256, size=3)
+            for name in of_person if pid in pids else of_person[:5]:
+                pixels = np.clip(colour + rng.normal(0, 40, (128, 64, 3)), 0, 255).astype(np.uint8)
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / name)
+
+
+def test_market1501_as_its_authors_distribute_it(clone, tmp_path, monkeypatch):
+    write_market1501(tmp_path / "Market-1501-v15.09.15")
+    monkeypatch.setenv("REID_DATA", str(tmp_path))
+    settings = {
+        "tables.datasets": "[synthetic,market1501]", "dataset": "market1501", "loss": "ls",
+        "prepare.allow_incomplete": "true", "model.weights": "none", "model.trunk": "resnet18",
+        "model.last_layer": "layer2", "model.height": "64", "model.width": "32", "train.epochs": "1",
+        "train.people": "2",
+    }  # fmt: skip
+    ran = clone.ran("dvc", "exp", "run", "report", *(f"-S{key}={value}" for key, value in settings.items()))
+    assert ran == ["prepare@market1501", *(f"{stage}@market1501-ls" for stage in CELL), "report"]
+    statistics = json.loads((clone.folder / "data/market1501/statistics.json").read_text())
+    assert statistics["train"]["people"] == 12
+    assert statistics["query"]["people"] == 6
+    assert statistics["gallery"]["distractors"] == 5
+    assert clone.report()["dataset"] == "market1501"
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
