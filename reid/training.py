@@ -3,7 +3,9 @@
 Everything random comes from `train.seed`: the weights, and per epoch the batches and the augmentation.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -56,6 +58,22 @@ def labels_of(pids: np.ndarray) -> np.ndarray:
     return np.unique(pids, return_inverse=True)[1].astype(np.int64)
 
 
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """The same bytes at every run: without it, threads add up the gradients of a repeated index in any order."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's matrix products need for it
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling takes a tenth of a step
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@deterministic()
 def train(
     images: TrainingSet,
     model_settings: ModelSettings,
@@ -76,16 +94,16 @@ def train(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, settings.decay_epochs, settings.decay_factor)
-    plain, enlarged = torch.from_numpy(images.plain).to(device), torch.from_numpy(images.enlarged).to(device)
-    labels = torch.from_numpy(images.labels).to(device)
+    tensors = [torch.from_numpy(array).to(device) for array in (images.plain, images.enlarged, images.labels)]
     history = []
     for epoch in range(1, settings.epochs + 1):
         rng = np.random.default_rng([settings.seed, epoch])
         started, totals = perf_counter(), {}
         batches = epoch_batches(images.labels, settings.people, settings.images_each, rng)
         for indices in torch.from_numpy(batches).to(device):
-            batch = normalise(augment(plain[indices], enlarged[indices], rng))
-            terms = step(network, optimiser, batch, labels[indices], loss_settings, settings.margin)
+            plain, enlarged, labels = (tensor[indices] for tensor in tensors)
+            batch = normalise(augment(plain, enlarged, rng))
+            terms = step(network, optimiser, batch, labels, loss_settings, settings.margin)
             totals = {name: totals.get(name, 0) + value for name, value in terms.items()}
         row = _history_row(epoch, totals, batches.shape, perf_counter() - started, optimiser)
         schedule.step()

@@ -28,10 +28,10 @@ def read_cell(runs: Path, dataset: str, loss: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read every cell, write every table, and print those in the published layout."""
+    """Read every cell, and write every table in the published layout."""
     parser = argparse.ArgumentParser(prog="python -m stages.tables", description=__doc__)
     parser.add_argument("runs", type=Path, help="folder of <dataset>/<loss>.json, written by stages.evaluate")
-    parser.add_argument("out", type=Path, help="folder to write: <dataset>[_partial].md and .json; replaced as a whole")
+    parser.add_argument("out", type=Path, help="folder to write: <dataset>[_partial].md and .json")
     parser.add_argument("--params", default="params.yaml", help="the settings, params.yaml by default")
     arguments = parser.parse_args()
     settings = config.settings(tables.TablesSettings, config.section(config.read(arguments.params), "tables"), "tables")
@@ -45,7 +45,6 @@ def main() -> None:
                 stem = draft / tables.file_name(dataset, protocol)
                 stem.with_name(f"{stem.name}.md").write_text(page)
                 stem.with_name(f"{stem.name}.json").write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n")
-                print(page)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
     assert [row["loss"] for row in history] == [row["loss"] for row in again]
 
 
+def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
+    """A hardest image is drawn on by several anchors; their gradients must be added up in one order."""
+    settings = replace(SETTINGS, epochs=1, people=8, images_each=4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        weights = {
+            training.train(training_set(40), MODEL, ALIGNED, settings)[0].conv.weight.detach().numpy().tobytes()
+            for _ in range(8)
+        }
+    finally:
+        torch.set_num_threads(threads)
+    assert len(weights) == 1
+    assert not torch.are_deterministic_algorithms_enabled()  # the caller's setting is given back
+
+
 def test_history_tells_losses_images_speed_and_the_schedule():
     rows = []
     _, history = training.train(training_set(), MODEL, ALIGNED, SETTINGS, rows.append)
