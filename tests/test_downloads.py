@@ -67,6 +67,8 @@ def server(content, breaks_after=None, ranges=True):
                 self.send_header("Content-Range", f"bytes */{len(content)}")
                 return self.end_headers()
             self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             return self.wfile.write(content[start : breaks_after if len(asked) == 1 else None])
@@ -360,8 +362,8 @@ def test_a_truncated_archive_leaves_nothing(tmp_path, name, keep):
 
 def test_a_tar_cut_between_members_is_no_whole_one(tmp_path):
     """tarfile alone takes the end of the stream for the end of the archive."""
-    whole = make_archive(tmp_path / "a.tar.gz", [f"a/{i}.jpg" for i in range(50)], compresslevel=0).read_bytes()
-    for keep in range(len(whole) - 1, 0, -997):
+    whole = make_archive(tmp_path / "a.tar.gz", [f"a/{i}.jpg" for i in range(20)], compresslevel=0).read_bytes()
+    for keep in range(len(whole) - 1, 0, -1501):
         (tmp_path / "a.tar.gz").write_bytes(whole[:keep])
         with pytest.raises(InputError):
             archives.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
