@@ -9,15 +9,16 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reid import command, config, datasets, packs, synthetic
+from reid import command, config, datasets, downloads, packs, synthetic
 from reid.errors import InputError
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Section `prepare`: the raw datasets' folder ('': $REID_DATA, else ./raw), the crops' seed, may counts differ."""
+    """Section `prepare`: the raw folder ('': $REID_DATA, else ./raw), may it be fetched, the crops' seed, leniency."""
 
     raw: str
+    download: bool
     partial_seed: int
     allow_incomplete: bool
 
@@ -42,7 +43,10 @@ def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Pat
         return datasets.read_market1501(scratch)
     name = config.settings(SourceSettings, source, where).reader
     raw = Path(settings.raw or os.environ.get("REID_DATA") or "raw")
-    splits = datasets.READERS[name].read(datasets.locate(raw, datasets.READERS[name].folders))
+    folders = datasets.READERS[name].folders
+    splits = datasets.READERS[name].read(
+        downloads.provide(name, raw, folders, settings.download, settings.allow_incomplete)
+    )
     datasets.check_counts(name, splits, settings.allow_incomplete)
     return splits
 

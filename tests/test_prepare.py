@@ -69,7 +69,7 @@ def small(tmp_path):
 def prepare(raw, out, dataset="market1501", source=None, environment=None, **settings):
     """Run the stage in a process of its own; `out` must be absent when it fails, and no draft may stay."""
     params = out.parent / f"{out.name}.yaml"
-    section = {"raw": str(raw), "partial_seed": 0, "allow_incomplete": True} | settings
+    section = {"raw": str(raw), "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
     source = {"reader": "market1501"} if source is None else source
     params.write_text(yaml.safe_dump({"prepare": section, "datasets": {"market1501": {"source": source}}}))
     command = [sys.executable, "-m", "stages.prepare", dataset, str(out), "--params", str(params)]

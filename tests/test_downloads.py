@@ -1,0 +1,505 @@
+"""A raw folder out of an archive: servers that break off, lie or are gone; archives that are damaged or malicious."""
+
+import hashlib
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+import threading
+import tracemalloc
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import gdown
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from reid import archives, datasets, downloads
+from reid.errors import InputError
+from tests.conftest import run_stage
+
+IMAGES = {
+    "bounding_box_train": ("0001_c1s1_000001_01.jpg", "0001_c2s1_000001_01.jpg"),
+    "query": ("0003_c1s1_000001_00.jpg", "0004_c2s1_000001_00.jpg.jpg"),
+    "bounding_box_test": ("0003_c2s1_000001_01.jpg", "0004_c1s1_000001_01.jpg", "-1_c3s1_000001_01.jpg"),
+}
+FILE = "Market-1501-v15.09.15.zip"
+FOLDERS = datasets.READERS["market1501"].folders
+
+
+def market_zip(top="Market-1501-v15.09.15"):
+    """Market-1501 in small, as its official zip is laid out."""
+    rng, file = np.random.default_rng(0), io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for folder, names in IMAGES.items():
+            for name in names:
+                image = io.BytesIO()
+                Image.fromarray(rng.integers(0, 256, (20, 10, 3), dtype=np.uint8)).save(image, "JPEG")
+                archive.writestr(f"{top}/{folder}/{name}", image.getvalue())
+            archive.writestr(f"{top}/{folder}/Thumbs.db", b"not an image")
+    return file.getvalue()
+
+
+CONTENT = market_zip()
+
+
+@contextmanager
+def server(content, breaks_after=None, ranges=True):
+    """Serve `content` as FILE on 127.0.0.1; yield (address, [Range header of each request])."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Range"])
+            start = int(asked[-1].removeprefix("bytes=").removesuffix("-")) if asked[-1] and ranges else 0
+            if not self.path.endswith(FILE):
+                return self.send_error(404)
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                return self.end_headers()
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            return self.wfile.write(content[start : breaks_after if len(asked) == 1 else None])
+
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}", asked
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+
+def known(content):
+    """Market-1501's facts with the MD5 of `content`."""
+    return downloads.Archive(FILE, hashlib.md5(content).hexdigest(), "drive-id", "from https://example.org")
+
+
+@pytest.fixture(autouse=True)
+def facts(monkeypatch):
+    monkeypatch.setitem(downloads.ARCHIVES, "market1501", (known(CONTENT),))
+
+
+@pytest.fixture
+def raw(tmp_path):
+    (tmp_path / "raw").mkdir()
+    return tmp_path / "raw"
+
+
+def provide(raw, download=True, allow_incomplete=False):
+    return downloads.provide("market1501", raw, FOLDERS, download, allow_incomplete)
+
+
+def refused(*arguments, **settings):
+    with pytest.raises(InputError) as error:
+        provide(*arguments, **settings)
+    return str(error.value)
+
+
+def assert_by_hand(message, raw):
+    """What to fetch, from where, its MD5, where to put it, and how to name another place."""
+    for part in (FILE, known(CONTENT).md5, "https://example.org", str(raw / FILE), "`prepare.raw`", "REID_DATA"):
+        assert part in message
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Downloads
+
+
+def test_a_whole_download_is_verified_unpacked_and_used_again(raw, monkeypatch):
+    with server(CONTENT) as (address, asked):
+        monkeypatch.setenv("REID_MIRROR", f"{address}/mirror/")
+        folder = provide(raw)
+        assert folder == raw / "Market-1501-v15.09.15"
+        assert provide(raw) == folder
+        assert asked == [None]
+    assert listing(raw) == ["Market-1501-v15.09.15", FILE]
+    assert listing(folder) == sorted(IMAGES)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("breaks_after", [0, 1, len(CONTENT) // 2, len(CONTENT) - 1])
+def test_a_broken_download_is_continued(raw, monkeypatch, ranges, breaks_after):
+    with server(CONTENT, breaks_after, ranges) as (address, asked):
+        monkeypatch.setenv("REID_MIRROR", address)
+        message = refused(raw)
+        assert f"the connection closed after {breaks_after:,} of {len(CONTENT):,} bytes" in message
+        assert_by_hand(message, raw)
+        assert listing(raw) == [f"{FILE}.part"]
+        assert (raw / f"{FILE}.part").stat().st_size == breaks_after
+        provide(raw)
+        assert asked == [None, f"bytes={breaks_after}-" if breaks_after else None]
+    assert (raw / FILE).read_bytes() == CONTENT
+    assert listing(raw) == ["Market-1501-v15.09.15", FILE]
+
+
+def test_a_whole_part_only_takes_its_name(raw, monkeypatch):
+    (raw / f"{FILE}.part").write_bytes(CONTENT)
+    with server(CONTENT) as (address, asked):
+        monkeypatch.setenv("REID_MIRROR", address)
+        provide(raw)
+        assert asked == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_part_longer_than_the_file_starts_over_next_time(raw, monkeypatch):
+    (raw / f"{FILE}.part").write_bytes(CONTENT + b"more")
+    with server(CONTENT) as (address, _):
+        monkeypatch.setenv("REID_MIRROR", address)
+        assert "416" in refused(raw)
+        provide(raw)
+
+
+def test_an_interrupted_download_is_kept_and_continued(raw, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archives, "BLOCK", 1000)
+    part = raw / "part"
+    with server(CONTENT) as (address, asked):
+        with pytest.raises(KeyboardInterrupt):
+            downloads.resume(f"{address}/{FILE}", part, interrupt)
+        assert part.read_bytes() == CONTENT[:1000]
+        seen = []
+        downloads.resume(f"{address}/{FILE}", part, lambda done, total: seen.append((done, total)))
+        assert asked == [None, "bytes=1000-"]
+    assert part.read_bytes() == CONTENT
+    assert seen[0] == (2000, len(CONTENT))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize("allow_incomplete", [False, True])
+def test_a_corrupted_download_leaves_nothing(raw, monkeypatch, allow_incomplete):
+    corrupted = bytes(reversed(CONTENT))
+    with server(corrupted) as (address, _):
+        monkeypatch.setenv("REID_MIRROR", address)
+        message = refused(raw, allow_incomplete=allow_incomplete)
+    assert f"MD5 {hashlib.md5(corrupted).hexdigest()}, wanted {known(CONTENT).md5}" in message
+    assert_by_hand(message, raw)
+    assert listing(raw) == []
+
+
+def test_a_download_without_published_md5_must_be_a_zip(raw, monkeypatch):
+    nameless = (downloads.Archive(FILE, "", "drive-id", "from https://example.org"),)
+    monkeypatch.setitem(downloads.ARCHIVES, "market1501", nameless)
+    with server(b"<html>quota exceeded</html>") as (address, _):
+        monkeypatch.setenv("REID_MIRROR", address)
+        assert "wanted a zip file" in refused(raw)
+    assert listing(raw) == []
+    with server(CONTENT) as (address, _):
+        monkeypatch.setenv("REID_MIRROR", address)
+        assert listing(provide(raw)) == sorted(IMAGES)
+
+
+def test_a_dead_link_says_what_to_do_by_hand(raw, monkeypatch):
+    gone = downloads.Archive("gone.zip", known(CONTENT).md5, "drive-id", "from https://example.org")
+    monkeypatch.setitem(downloads.ARCHIVES, "market1501", (gone,))
+    with server(CONTENT) as (address, _):
+        monkeypatch.setenv("REID_MIRROR", address)
+        message = refused(raw)
+    assert "gone.zip could not be downloaded: HTTP Error 404" in message
+    assert f"as it is, at {raw / 'gone.zip'}" in message
+
+
+def test_offline_says_what_to_do_by_hand(tmp_path, monkeypatch):
+    with server(CONTENT) as (address, _):
+        pass  # nobody listens there any more
+    monkeypatch.setenv("REID_MIRROR", address)
+    message = refused(tmp_path / "absent")
+    assert "refused" in message
+    assert_by_hand(message, tmp_path / "absent")
+
+
+def test_google_drive_is_asked_through_gdown(raw, monkeypatch):
+    def fake(id, output, progress, **_):
+        progress(10, 20)
+        Path(output).write_bytes(CONTENT)
+
+    download = mock.create_autospec(gdown.download, side_effect=fake)
+    monkeypatch.setattr(gdown, "download", download)
+    monkeypatch.delenv("REID_MIRROR", raising=False)
+    assert listing(provide(raw)) == sorted(IMAGES)
+    assert download.call_args.kwargs["id"] == "drive-id"
+    assert download.call_args.kwargs["resume"] is True
+    assert listing(raw) == ["Market-1501-v15.09.15", FILE]
+
+
+def test_google_drives_refusal_says_what_to_do_by_hand(raw, monkeypatch):
+    error = gdown.exceptions.FileURLRetrievalError("Failed to retrieve file url:\n\n\tToo many users.\n")
+    monkeypatch.setattr(gdown, "download", mock.create_autospec(gdown.download, side_effect=error))
+    monkeypatch.delenv("REID_MIRROR", raising=False)
+    message = refused(raw)
+    assert "could not be downloaded: Failed to retrieve file url: Too many users. By hand: put" in message
+    assert_by_hand(message, raw)
+    assert listing(raw) == []
+
+
+def test_nothing_is_downloaded_unasked(raw):
+    with mock.patch.object(downloads, "fetch") as fetch:
+        message = refused(raw, download=False)
+    fetch.assert_not_called()
+    assert "`prepare.download` in params.yaml is false" in message
+    assert "there: nothing" in message
+    assert_by_hand(message, raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "whom"),
+    [
+        ("dukemtmcreid", "DukeMTMC-reID.zip", "withdrew the dataset in 2019"),
+        ("msmt17", "MSMT17_V1.tar.gz", "on request by e-mail"),
+    ],
+)
+def test_what_may_not_be_downloaded_never_is(raw, monkeypatch, name, file, whom):
+    monkeypatch.setenv("REID_MIRROR", "http://127.0.0.1:9")
+    with mock.patch.object(downloads, "fetch") as fetch, pytest.raises(InputError) as error:
+        downloads.provide(name, raw, ("folder",), True, True)
+    fetch.assert_not_called()
+    message = str(error.value)
+    for part in ("it may not be downloaded", whom, downloads.ARCHIVES[name][0].md5, str(raw / file), "`prepare.raw`"):
+        assert part in message
+
+
+def test_only_what_its_terms_allow_has_an_address():
+    facts = [archive for known in downloads.ARCHIVES.values() for archive in known]
+    assert {archive.file for archive in facts if archive.drive} == {FILE, "distractors_500k.zip", "cuhk03-np.zip"}
+    for archive in facts:
+        assert re.fullmatch("([0-9a-f]{32})?", archive.md5)
+        assert archive.file.endswith((".zip", ".tar.gz"))
+
+
+def test_a_dataset_without_archive_keeps_its_own_error(raw):
+    with pytest.raises(InputError, match="looked for a folder mine"):
+        downloads.provide("mine", raw, ("mine",), True, False)
+
+
+# Archives that the user holds
+
+
+def test_an_archive_with_another_md5_is_refused_unless_allowed(raw):
+    other = market_zip() + b"trailing"
+    (raw / FILE).write_bytes(other)
+    message = refused(raw)
+    assert f"its MD5 is {hashlib.md5(other).hexdigest()}, wanted {known(CONTENT).md5}" in message
+    assert "`prepare.allow_incomplete: true`" in message
+    assert_by_hand(message, raw)
+    assert listing(raw) == [FILE]
+    assert listing(provide(raw, allow_incomplete=True)) == sorted(IMAGES)
+
+
+@pytest.mark.parametrize("top", ["Market-1501-v15.09.15", "market-1501-V15.09.15", "Market-1501", "."])
+def test_the_archives_own_folder_is_found_by_any_name(raw, top):
+    (raw / FILE).write_bytes(market_zip(top))
+    folder = provide(raw, allow_incomplete=True)
+    assert listing(folder) == sorted(IMAGES)
+    assert provide(raw) == folder
+
+
+def test_an_archive_in_a_folder_made_for_it(raw):
+    (raw / "market1501").mkdir()
+    (raw / "market1501" / FILE).write_bytes(CONTENT)
+    for place in (raw, raw / "market1501"):
+        assert provide(place) == raw / "market1501" / "Market-1501-v15.09.15"
+
+
+def test_a_folder_beside_its_archive_is_used_as_it_is(raw):
+    for name in IMAGES:
+        (raw / "market1501" / name).mkdir(parents=True)
+    (raw / "market1501" / FILE).write_bytes(b"kept after unpacking it by hand")
+    assert provide(raw) == raw / "market1501"
+
+
+def test_the_md5_of_a_large_file_is_streamed(tmp_path):
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(150_000_000)
+    tracemalloc.start()
+    assert archives.md5(tmp_path / "large") == "e48f0b45b45dd56102e12a54e08af64a"
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_the_md5_of_nothing(tmp_path):
+    (tmp_path / "empty").touch()
+    assert archives.md5(tmp_path / "empty") == "d41d8cd98f00b204e9800998ecf8427e"
+
+
+def test_macos_leftovers_do_not_count(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/image.jpg", b"1")
+        archive.writestr("__MACOSX/a/._image.jpg", b"2")
+    archives.unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert listing(tmp_path / "a") == ["image.jpg"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, -1])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_a_truncated_archive_leaves_nothing(tmp_path, name, keep):
+    whole = make_archive(tmp_path / name, ["a/1.jpg", "a/2.jpg"]).read_bytes()
+    (tmp_path / name).write_bytes(whole[:keep])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        archives.unpack(tmp_path / name, tmp_path / "a")
+    assert listing(tmp_path) == [name]
+
+
+def test_a_tar_cut_between_members_is_no_whole_one(tmp_path):
+    """tarfile alone takes the end of the stream for the end of the archive."""
+    whole = make_archive(tmp_path / "a.tar.gz", [f"a/{i}.jpg" for i in range(20)], compresslevel=0).read_bytes()
+    for keep in range(len(whole) - 1, 0, -1501):
+        (tmp_path / "a.tar.gz").write_bytes(whole[:keep])
+        with pytest.raises(InputError):
+            archives.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert listing(tmp_path) == ["a.tar.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
+    make_archive(tmp_path / name, ["a/1.jpg", "a/2.jpg"])
+    with mock.patch("os.replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        archives.unpack(tmp_path / name, tmp_path / "a")
+    assert listing(tmp_path) == [name]
+    (tmp_path / ".a.partial" / "left").mkdir(parents=True)  # by a kill
+    archives.unpack(tmp_path / name, tmp_path / "a")
+    assert listing(tmp_path) == ["a", name]
+    assert listing(tmp_path / "a") == ["1.jpg", "2.jpg"]
+
+
+def test_an_unwritable_place_is_an_error(tmp_path):
+    make_archive(tmp_path / "a.zip", ["a/1.jpg"])
+    with pytest.raises(InputError, match=r"cannot be unpacked to .*unpack it yourself"):
+        archives.unpack(tmp_path / "a.zip", tmp_path / "absent" / "a")
+
+
+def make_archive(path, names, **options):
+    rng = np.random.default_rng(0)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, rng.bytes(3000))
+    else:
+        with tarfile.open(path, "w:gz", **options) as archive:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size = 3000
+                archive.addfile(member, io.BytesIO(rng.bytes(3000)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "evil", ["../evil", "/tmp/evil-of-tests", "a/../../evil", "..\\evil", "C:\\evil", "a/..", ".."]
+)
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_no_entry_is_written_outside(tmp_path, name, evil):
+    make_archive(tmp_path / name, ["a/good", evil])
+    with pytest.raises(InputError) as error:
+        archives.unpack(tmp_path / name, tmp_path / "a")
+    assert f"its entry {evil!r} would be written outside its folder" in str(error.value)
+    assert listing(tmp_path) == [name]
+    assert not Path("/tmp/evil-of-tests").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "/etc"),
+        (tarfile.SYMTYPE, "../.."),
+        (tarfile.SYMTYPE, "good"),
+        (tarfile.LNKTYPE, "/etc/passwd"),
+        (tarfile.LNKTYPE, "../../secret"),
+        (tarfile.CHRTYPE, ""),
+        (tarfile.BLKTYPE, ""),
+        (tarfile.FIFOTYPE, ""),
+    ],
+)
+def test_no_link_or_device_out_of_a_tar(tmp_path, kind, target):
+    (tmp_path / "secret").write_bytes(b"secret")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for name, of in (("a/good", tarfile.REGTYPE), ("a/evil", kind), ("a/evil/file", tarfile.REGTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = of, target if of == kind else ""
+            archive.addfile(member)
+    with pytest.raises(InputError, match="its entry 'a/evil' is neither a plain file nor a folder"):
+        archives.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert listing(tmp_path) == ["a.tar.gz", "secret"]
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_no_link_or_device_out_of_a_zip(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        member = zipfile.ZipInfo("a/evil")
+        member.external_attr = (kind | 0o777) << 16
+        archive.writestr(member, "/etc")
+    with pytest.raises(InputError, match="its entry 'a/evil' is neither a plain file nor a folder"):
+        archives.unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert listing(tmp_path) == ["a.zip"]
+
+
+# The whole stage
+
+
+@pytest.fixture
+def stage(raw, tmp_path, monkeypatch):
+    """`python -m stages.prepare market1501` on `raw` -> exit code, or the error that goes with exit code 1."""
+    monkeypatch.setenv("REID_DATA", str(raw))
+
+    def prepare(out, **settings):
+        section = {"raw": "", "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
+        params = {"prepare": section, "datasets": {"market1501": {"source": {"reader": "market1501"}}}}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        return run_stage("prepare", "market1501", tmp_path / out, "--params", tmp_path / "params.yaml")
+
+    return prepare
+
+
+def test_a_held_zip_is_prepared_and_its_folder_used_again(raw, stage, tmp_path):
+    (raw / FILE).write_bytes(market_zip() + b"a subset")
+    assert stage("first") == 0
+    assert json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 2
+    (raw / FILE).unlink()
+    shutil.rmtree(raw / "Market-1501-v15.09.15" / "query")
+    os.rename(raw / "Market-1501-v15.09.15" / "bounding_box_test", raw / "Market-1501-v15.09.15" / "query")
+    assert "lacks bounding_box_test" in stage("broken")
+    (raw / FILE).write_bytes(CONTENT)
+    assert "lacks bounding_box_test" in stage("broken"), "an existing folder is the user's: never unpacked over"
+    shutil.rmtree(raw / "Market-1501-v15.09.15")
+    assert stage("second") == 0
+    for name in listing(tmp_path / "first"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_the_stage_downloads(raw, stage, monkeypatch, tmp_path):
+    with server(CONTENT) as (address, asked):
+        monkeypatch.setenv("REID_MIRROR", address)
+        message = stage("out")
+        assert "`prepare.download` in params.yaml is false" in message
+        assert asked == []
+        assert stage("out", download=True) == 0
+        assert stage("again", download=True) == 0
+        assert asked == [None]
+    assert listing(tmp_path / "out") == listing(tmp_path / "again")
+
+
+def test_the_stage_refuses_an_archive_of_another_md5(raw, stage, tmp_path):
+    (raw / FILE).write_bytes(CONTENT[:-1])
+    message = stage("out", allow_incomplete=False)
+    assert message.startswith(f"error: {raw / FILE} is damaged or not the official archive")
+    assert listing(raw) == [FILE]
+    assert not (tmp_path / "out").exists()
