@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,16 +246,23 @@ def call(project, monkeypatch):
 
 
 def test_stage_writes_every_table_and_nothing_else(project, monkeypatch):
-    (project / "out").mkdir()
-    (project / "out" / "stale.md").write_text("of a dataset that is no longer named")
     call(project, monkeypatch)
     names = {f"{d}{p}.{end}" for d in ("synthetic", "market1501") for p in ("", "_partial") for end in ("md", "json")}
     assert {path.name for path in (project / "out").iterdir()} == names
     rows = json.loads((project / "out" / "market1501.json").read_text())
     assert [row["source"] for row in rows] == ["ours", "published", "difference"] * 2
     first = (project / "out" / "market1501.md").read_bytes()
+    shutil.rmtree(project / "out")
     call(project, monkeypatch)
     assert (project / "out" / "market1501.md").read_bytes() == first
+
+
+def test_stage_leaves_a_folder_that_holds_something_alone(project, monkeypatch):
+    (project / "out").mkdir()
+    (project / "out" / "notes.md").write_text("mine")
+    with pytest.raises(InputError, match="out is not empty"):
+        call(project, monkeypatch)
+    assert (project / "out" / "notes.md").read_text() == "mine"
 
 
 def test_missing_cell_is_named_with_its_command_and_nothing_is_written(project, monkeypatch):
