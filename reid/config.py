@@ -1,6 +1,6 @@
 """params.yaml: one section into the caller's settings dataclass, unknown and missing keys named.
 
-`datasets.<name>.<section>` overrides keys of the section of the same name.
+`datasets.<name>.model` and `.train` override keys of the section of the same name.
 """
 
 import dataclasses
@@ -14,44 +14,58 @@ import yaml
 from reid.errors import InputError
 
 Settings = TypeVar("Settings")
+OVERRIDABLE = ("model", "train")
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """Read params.yaml. Raises InputError when it is missing or no mapping."""
     try:
-        params = yaml.safe_load(Path(path).read_text())
+        params = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run from the project's folder, or name the file with --params.") from None
-    except yaml.YAMLError as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(params, dict):
-        raise InputError(f"{path} holds no sections: got {params!r}, wanted a mapping such as `loss: alignedreid`.")
-    return params
+    return _mapping(params, str(path))
 
 
 def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
-    """`params[group][name]`, for `losses` and `datasets`. Raises InputError with the choices when it is unknown."""
-    choices = params.get(group) or {}
+    """`params[group][name]`, for `losses` and `datasets`.
+
+    Raises InputError with the choices when it is unknown, and when a dataset has another section than its source and
+    what it may override.
+    """
+    choices = _mapping(params.get(group), group)
     if name not in choices:
         raise InputError(
-            f"unknown {group.removesuffix('es' if group == 'losses' else 's')} '{name}' in params.yaml: "
-            f"choose one of {', '.join(sorted(choices)) or '(none is defined)'}, or add an entry under `{group}:`."
+            f"unknown {'loss' if group == 'losses' else 'dataset'} '{name}' in params.yaml: choose one of "
+            f"{', '.join(sorted(map(str, choices))) or '(none is defined)'}, or add an entry under `{group}:`."
         )
-    return choices[name] or {}
+    found = _mapping(choices[name], f"{group}.{name}")
+    unknown = sorted(set(map(str, found)) - {"source", *OVERRIDABLE}) if group == "datasets" else []
+    if unknown:
+        raise InputError(
+            f"`datasets.{name}` in params.yaml: unknown: {', '.join(unknown)}; its keys are source, "
+            f"{', '.join(OVERRIDABLE)}. Other sections hold for all datasets alike."
+        )
+    return found
 
 
 def section(params: dict[str, Any], name: str, dataset: str | None = None) -> dict[str, Any]:
     """The section `name`, with the overrides of `datasets.<dataset>.<name>` where a dataset is given."""
-    if not isinstance(params.get(name), dict):
+    if name not in params:
         raise InputError(f"params.yaml has no section `{name}:`; it has {', '.join(map(str, params))}.")
-    overrides = entry(params, "datasets", dataset).get(name) if dataset else None
-    unknown = sorted(set(overrides or {}) - set(params[name]))
+    values = _mapping(params[name], name)
+    if dataset is None:
+        return values
+    where = f"datasets.{dataset}.{name}"
+    overrides = _mapping(entry(params, "datasets", dataset).get(name), where)
+    unknown = sorted(map(str, set(overrides) - set(values)))
     if unknown:
         raise InputError(
-            f"unknown key in datasets.{dataset}.{name} of params.yaml: {', '.join(unknown)}; "
-            f"the choices are {', '.join(params[name])}."
+            f"unknown key in {where} of params.yaml: {', '.join(unknown)}; "
+            f"the choices are {', '.join(map(str, values))}."
         )
-    return {**params[name], **(overrides or {})}
+    return {**values, **overrides}
 
 
 def settings(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
@@ -61,12 +75,19 @@ def settings(cls: type[Settings], values: dict[str, Any], where: str) -> Setting
     """
     hints = typing.get_type_hints(cls)
     choices = [field.name for field in dataclasses.fields(cls)]
-    unknown, missing = sorted(set(values) - set(choices)), sorted(set(choices) - set(values))
+    unknown, missing = sorted(map(str, set(values) - set(choices))), sorted(set(choices) - set(values))
     if unknown or missing:
-        told = [f"unknown: {', '.join(map(str, unknown))}"] * bool(unknown)
+        told = [f"unknown: {', '.join(unknown)}"] * bool(unknown)
         told += [f"missing: {', '.join(missing)}"] * bool(missing)
         raise InputError(f"`{where}` in params.yaml: {'; '.join(told)}; its keys are exactly {', '.join(choices)}.")
     return cls(**{key: _typed(value, hints[key], f"{where}.{key}") for key, value in values.items()})
+
+
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    """`value` if it is a mapping, {} if it is empty; else InputError."""
+    if (value is not None and not isinstance(value, dict)) or (value is None and where.endswith((".yaml", ".yml"))):
+        raise InputError(f"`{where}`: got {value!r}, wanted a mapping such as `loss: alignedreid`.")
+    return value or {}
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -84,5 +105,6 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             return tuple(_typed(one, inner, where) for one in value)
         if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
             return value
-    names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise InputError(f"`{where}` in params.yaml: got {value!r}, wanted {names}.")
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
+    wanted = " or ".join(names.get(typing.get_origin(option) or option, "a mapping") for option in options)
+    raise InputError(f"`{where}` in params.yaml: got {value!r}, wanted {wanted}.")

@@ -3,6 +3,7 @@
 Everything random comes from `train.seed`: the weights, and per epoch the batches and the augmentation.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,10 +38,13 @@ class TrainSettings:
     device: str
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.people, self.images_each, self.decay_epochs) < 1 or self.learning_rate <= 0:
+        counts = self.epochs, self.people, self.images_each, self.decay_epochs
+        amounts = self.learning_rate, self.weight_decay, self.decay_factor, self.margin
+        if min(counts) < 1 or not all(0 <= amount < math.inf for amount in amounts) or not 0 <= self.seed < 2**32:
             raise InputError(
-                "`train` in params.yaml: epochs, people, images_each and decay_epochs must be at least 1 and "
-                f"learning_rate above 0; got {self}."
+                "`train` in params.yaml: epochs, people, images_each and decay_epochs must be at least 1; "
+                "learning_rate, weight_decay, decay_factor and margin finite and not negative; seed in [0, 2^32); "
+                f"got {self}."
             )
 
 
@@ -85,6 +89,8 @@ def train(
 
     Raises InputError when the loss is no longer a number, or the batch leaves fewer than five steps an epoch.
     """
+    if not len(images.labels):
+        raise InputError("the training split holds no image: look at statistics.json of the prepared dataset.")
     people = int(images.labels.max()) + 1
     steps_per_epoch(people, settings.people)
     device = choose_device(settings.device)

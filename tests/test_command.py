@@ -63,6 +63,31 @@ def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_file_takes_the_place_of_an_empty_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    with command.whole(tmp_path / "out") as draft:
+        draft.write_text("done")
+    assert (tmp_path / "out").read_text() == "done"
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file" / "below", tmp_path / "file"):
+        with pytest.raises(InputError, match="cannot be written"), command.whole(place) as draft:
+            draft.mkdir()
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_output_that_is_an_input_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["stages.report", str(tmp_path / "run.json"), "run.json"])
+    with pytest.raises(SystemExit, match=r"run\.json is named twice"):
+        command.run(lambda: (tmp_path / "run.json").unlink())
+    assert (tmp_path / "run.json").exists()
+
+
 def test_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "mine").touch()

@@ -34,14 +34,14 @@ def test_floats_that_yaml_reads_as_text_are_floats():
     ("change", "told"),
     [
         ({"epoch": 3}, "unknown: epoch; its keys are exactly epochs, rate, name, fast, parts"),
-        ({"epochs": "three"}, r"`train\.epochs` in params\.yaml: got 'three', wanted int"),
-        ({"epochs": 1.5}, "got 1.5, wanted int"),
-        ({"epochs": True}, "got True, wanted int"),
-        ({"rate": "fast"}, "got 'fast', wanted float"),
-        ({"rate": False}, "got False, wanted float"),
-        ({"fast": 1}, "got 1, wanted bool"),
-        ({"name": None}, "got None, wanted str"),
-        ({"parts": "ab"}, "got 'ab', wanted"),
+        ({"epochs": "three"}, r"`train\.epochs` in params\.yaml: got 'three', wanted a whole number"),
+        ({"epochs": 1.5}, "got 1.5, wanted a whole number"),
+        ({"epochs": True}, "got True, wanted a whole number"),
+        ({"rate": "fast"}, "got 'fast', wanted a number"),
+        ({"rate": False}, "got False, wanted a number"),
+        ({"fast": 1}, "got 1, wanted true or false"),
+        ({"name": None}, "got None, wanted text"),
+        ({"parts": "ab"}, "got 'ab', wanted a list"),
     ],
 )
 def test_bad_values_are_named(change, told):
@@ -72,10 +72,33 @@ def test_unknown_overrides_sections_and_entries_are_named_with_the_choices():
         config.entry(PARAMS, "losses", "l1")
 
 
+@pytest.mark.parametrize(
+    ("datasets", "told"),
+    [
+        (
+            {"small": {"trian": {"epochs": 1}}},
+            "unknown: trian; its keys are source, model, train",
+        ),
+        ({"small": {"rerank": {"k1": 3}}}, "unknown: rerank"),
+        ({"small": {"train": 3}}, r"`datasets\.small\.train`: got 3, wanted a mapping"),
+        ({"small": {"train": {1: 2}}}, r"unknown key in datasets\.small\.train of params\.yaml: 1;"),
+        ({"small": 3}, r"`datasets\.small`: got 3, wanted a mapping"),
+        (["small"], r"`datasets`: got \['small'\], wanted a mapping"),
+    ],
+)
+def test_a_misspelt_or_misshapen_dataset_is_named(datasets, told):
+    with pytest.raises(InputError, match=told):
+        config.section({**PARAMS, "datasets": datasets}, "train", "small")
+
+
 def test_a_missing_broken_or_empty_file_is_named(tmp_path):
     with pytest.raises(InputError, match="is missing"):
         config.read(tmp_path / "params.yaml")
-    for text, told in (("a: [", "is not valid YAML"), ("", "holds no sections"), ("- a", "holds no sections")):
+    for text, told in (("a: [", "is not valid YAML"), ("", "wanted a mapping"), ("- a", "wanted a mapping")):
         (tmp_path / "params.yaml").write_text(text)
         with pytest.raises(InputError, match=told):
             config.read(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"a: \xff")
+    for file in (tmp_path / "params.yaml", tmp_path):
+        with pytest.raises(InputError, match="is not valid YAML"):
+            config.read(file)

@@ -1,5 +1,6 @@
 """The epoch loop on tiny images: the same twice, every row, and bad data said early."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
     try:
         weights = {
             training.train(training_set(40), MODEL, ALIGNED, settings)[0].conv.weight.detach().numpy().tobytes()
-            for _ in range(8)
+            for _ in range(4)
         }
     finally:
         torch.set_num_threads(threads)
@@ -119,12 +120,28 @@ def test_a_batch_too_large_for_the_people_is_refused():
         training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, people=3))
 
 
+def test_no_image_at_all_is_refused():
+    none = TrainingSet(*(array[:0] for array in vars(training_set()).values()))
+    with pytest.raises(InputError, match="holds no image"):
+        training.train(none, MODEL, ALIGNED, SETTINGS)
+
+
 def test_divergence_stops_the_run():
     with pytest.raises(InputError, match="has diverged"):
         training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, learning_rate=1e30))
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"learning_rate": 0.0}, {"images_each": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"learning_rate": -1.0},
+        {"weight_decay": math.nan},
+        {"margin": math.inf},
+        {"images_each": 0},
+        {"seed": -1},
+    ],
+)
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(InputError, match="must be at least 1"):
         replace(SETTINGS, **change)
