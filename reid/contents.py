@@ -21,8 +21,11 @@ Packed = tuple[str, int, int, bytes]  # name, pid, camid and the image file's by
 
 
 def check_images(splits: Splits) -> None:
-    """Decode every image once; raise InputError with the first few that cannot be read, and how many they are."""
-    records = [record for split in splits.values() for record in split]
+    """Decode every image file once; raise InputError with the first few that cannot be read, and how many they are.
+
+    Images in another file are left for their extraction, which decodes them anyway.
+    """
+    records = [record for split in splits.values() for record in split if record.extract is None]
     readable = tqdm(_in_threads(_is_readable, records), "checking images", len(records), unit="image", delay=1)
     corrupt = [str(record.path) for record, good in zip(records, readable, strict=True) if not good]
     if corrupt:
@@ -33,9 +36,12 @@ def check_images(splits: Splits) -> None:
 
 
 def stored_images(records: Sequence[Record]) -> Iterator[Packed]:
-    """Each image, one at a time, the bytes as they lie on the disk (PNG, where they lie in another file)."""
-    for record in records:
-        yield record.name, record.pid, record.camid, record.content()
+    """Each image in order, its bytes as they lie on the disk, or as they are extracted from another file."""
+
+    def stored(record: Record) -> Packed:
+        return record.name, record.pid, record.camid, record.content()
+
+    yield from tqdm(_in_threads(stored, records), "packing", len(records), unit="image", delay=1)
 
 
 def partial_images(records: Sequence[Record], seed: int) -> Iterator[Packed]:

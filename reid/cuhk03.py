@@ -5,7 +5,6 @@ The new protocol is Zhong et al.'s, "Re-ranking Person Re-identification with k-
 
 import io
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,10 +112,15 @@ def _open(path: Path, boxes: str) -> tuple[list[int], dict[Cell, partial[bytes]]
     return [cells.shape[1] for cells in pairs], images, testsets
 
 
-def _png(file: Mapping[Any, Any], cell: object) -> bytes:
-    """One image of the open cuhk-03.mat as PNG: [3, W, H] there."""
+def _png(file: Any, cell: object) -> bytes:
+    """One image of the open cuhk-03.mat as PNG: [3, W, H] there. Raises InputError when it is damaged."""
     content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(file[cell][()].T)).save(content, "PNG")
+    try:
+        Image.fromarray(np.ascontiguousarray(file[cell][()].T)).save(content, "PNG")
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the image {file[cell].name} of {file.filename} is damaged ({error}): unpack the archive again."
+        ) from None
     return content.getvalue()
 
 

@@ -21,7 +21,7 @@ class Record:
     extract: Callable[[], bytes] | None = None
 
     def content(self) -> bytes:
-        """The bytes of the image file. Raises OSError when it cannot be read."""
+        """The bytes of the image file. Raises OSError when it cannot be read, or InputError from `extract`."""
         return self.path.read_bytes() if self.extract is None else self.extract()
 
 

@@ -188,6 +188,18 @@ def test_files_of_other_kinds(tmp_path):
         cuhk03.read(tmp_path, NEW)
 
 
+def test_a_damaged_image_is_named(tmp_path):
+    write_mat(tmp_path / "cuhk-03.mat", [(1, 1, 1)], draw_testsets())
+    with h5py.File(tmp_path / "cuhk-03.mat", "r+") as file:
+        del file["#refs#/1_1_1"]
+        file["#refs#/other"] = np.zeros((3, 2, 2), np.float32)  # no image
+        file[file["detected"][0, 0]][0, 0] = file["#refs#/other"].ref
+    shutil.copy(PROTOCOL, tmp_path)
+    record = cuhk03.read(tmp_path, NEW)["train"][0]
+    with pytest.raises(InputError, match=r"image /#refs#/other of .*cuhk-03\.mat is damaged"):
+        record.content()
+
+
 @pytest.mark.parametrize("other", [{"boxes": "drawn"}, {"protocol": "old"}, {"split": 20}, {"split": -1}])
 def test_other_settings(other):
     with pytest.raises(InputError, match=f"`{next(iter(other))}` is "):
