@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ SMALL = {"train": (3, 9), "val": (3, 3), "query": (2, 4), "gallery": (2, 8)}
 
 def prepare(tmp_path, source, **settings):
     """Run the stage on the raw folder tmp_path/raw -> its exit code or its error."""
-    section = {"raw": str(tmp_path / "raw"), "partial_seed": 0, "allow_incomplete": True} | settings
+    section = {"raw": str(tmp_path / "raw"), "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
     params = {"prepare": section, "datasets": {"it": {"source": source}}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return run_stage("prepare", "it", tmp_path / "out", "--params", tmp_path / "params.yaml")
@@ -103,6 +104,15 @@ def test_cuhk03_from_the_mat(tmp_path):
     (tmp_path / "out").rename(tmp_path / "new")
     error = prepare(tmp_path, {**source, "protocol": "classic"})  # all 60 people are test people
     assert "gives no image for train" in error
+
+
+def test_the_500k_distractors_from_their_archive(market, tmp_path):
+    with zipfile.ZipFile(tmp_path / "raw" / "distractors_500k.zip", "w") as archive:
+        image = (market / "query" / "0003_c1s1_000001_00.jpg").read_bytes()
+        archive.writestr("images/0000_c4s1_000001_00.jpg", image)
+    assert prepare(tmp_path, {**MARKET, "distractors_500k": True}) == 0
+    assert statistics(tmp_path)["gallery"] == {"people": 1, "images": 3, "cameras": 3, "distractors": 2}
+    assert packs.read(tmp_path / "out", "gallery").content(2) == image
 
 
 def test_a_csv_without_cameras(tmp_path):
