@@ -99,11 +99,13 @@ def _open(path: Path, boxes: str) -> tuple[list[int], dict[Cell, partial[bytes]]
         pairs = [file[pair][()] for pair in file[boxes][()].ravel()]  # each [10, people]
         testsets = [file[one][()].T for one in file["testsets"][()].ravel()]
         images = {
-            (pair, person, column): partial(_png, file, cell)
+            (pair, person + 1, column + 1): partial(_png, file, cells[column, person])
             for pair, cells in enumerate(pairs, 1)
-            for (column, person), cell in (((i + 1, j + 1), cells[i, j]) for i, j in np.ndindex(cells.shape))
-            if file[cell].ndim == 3
+            for column, person in np.ndindex(cells.shape)
+            if file[cells[column, person]].ndim == 3
         }
+        if len(testsets) != 20 or any(testset.shape[1:] != (2,) for testset in testsets):
+            raise ValueError("testsets are not 20 lists of pairs and persons")
     except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not CUHK03's MATLAB 7.3 file, with cells {boxes} and testsets ({error}): unpack the archive "

@@ -182,6 +182,9 @@ def test_files_of_other_kinds(tmp_path):
         file["other"] = 1
     with pytest.raises(InputError, match=r"with cells detected and testsets"):
         cuhk03.read(tmp_path, NEW)
+    write_mat(tmp_path / "cuhk-03.mat", [], draw_testsets()[:19])
+    with pytest.raises(InputError, match="testsets are not 20 lists"):
+        cuhk03.read(tmp_path, NEW)
     write_mat(tmp_path / "cuhk-03.mat", [], draw_testsets())
     (tmp_path / PROTOCOL.name).write_bytes(b"text")
     with pytest.raises(InputError, match="is not a CUHK03 protocol file"):
