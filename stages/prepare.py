@@ -3,14 +3,16 @@
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from reid import command, config, datasets, downloads, packs, synthetic
+from reid import combined, command, config, contents, datasets, downloads, market1501, packs, synthetic
 from reid.errors import InputError
+from reid.records import Splits
 
 
 @dataclass(frozen=True)
@@ -23,32 +25,48 @@ class PrepareSettings:
     allow_incomplete: bool
 
 
-@dataclass(frozen=True)
-class SourceSettings:
-    """Section `datasets.<name>.source` of a dataset that is read, not drawn."""
-
-    reader: str
-
-
-def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Path) -> datasets.Splits:
-    """Records of the dataset that `source` (params.yaml's `where`) names; the benchmark is drawn in `scratch`."""
-    choices = [*datasets.READERS, "synthetic"]
+def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Path) -> Splits:
+    """Records of the dataset that `source` (params.yaml's `where`) describes; the benchmark is drawn in `scratch`."""
+    choices = [*datasets.READERS, "synthetic", "combined"]
     if not isinstance(source, dict) or source.get("reader") not in choices:
         raise InputError(
             f"`{where}` in params.yaml: got {source!r}, wanted `reader:` with one of {', '.join(choices)}."
         )
+    if source["reader"] == "combined":
+        return read_combined(source, where, settings, scratch)
     if source["reader"] == "synthetic":
         values = {key: value for key, value in source.items() if key != "reader"}
         synthetic.draw(config.settings(synthetic.SyntheticSettings, values, where), scratch)
-        return datasets.read_market1501(scratch)
-    name = config.settings(SourceSettings, source, where).reader
-    raw = Path(settings.raw or os.environ.get("REID_DATA") or "raw")
-    folders = datasets.READERS[name].folders
-    splits = datasets.READERS[name].read(
-        downloads.provide(name, raw, folders, settings.download, settings.allow_incomplete)
-    )
-    datasets.check_counts(name, splits, settings.allow_incomplete)
+        return market1501.read(scratch, market1501.Market1501Settings("market1501", distractors_500k=False))
+    return read_raw(source, where, settings)
+
+
+def read_raw(source: dict[str, Any], where: str, settings: PrepareSettings) -> Splits:
+    """Records of a dataset in the raw folder, fetched where it must and may be; checked against what is published."""
+
+    def provide(name: str, raw: Path, folders: Sequence[str]) -> Path:
+        return downloads.provide(name, raw, folders, settings.download, settings.allow_incomplete)
+
+    reader = datasets.READERS[source["reader"]]
+    own = config.settings(reader.settings, source, where)
+    folder = provide(own.reader, Path(settings.raw or os.environ.get("REID_DATA") or "raw"), reader.folders)
+    if source.get("distractors_500k") and market1501.distractors_in(folder) is None:
+        provide("distractors_500k", folder.parent, ["distractors_500k"])
+    splits = datasets.only_present(reader.read(folder, own), settings.allow_incomplete)
+    datasets.check_counts(folder, splits, reader.published(own), settings.allow_incomplete)
     return splits
+
+
+def read_combined(source: dict[str, Any], where: str, settings: PrepareSettings, scratch: Path) -> Splits:
+    """Records of the sources that `source` combines: the train images of some, query and gallery of another."""
+    combined.check_source(source, where)
+    own = config.settings(combined.CombinedSettings, source, where)
+    train = {}
+    for name, part in own.train.items():
+        splits = read_source(part, f"{where}.train.{name}", settings, scratch / name)
+        datasets.check_splits(splits, ["train"], f"{where}.train.{name}")
+        train[name] = splits["train"]
+    return combined.combine(train, read_source(own.test, f"{where}.test", settings, scratch / "-test-"))
 
 
 def main() -> None:
@@ -60,13 +78,15 @@ def main() -> None:
     arguments = parser.parse_args()
     params = config.read(arguments.params)
     source = config.entry(params, "datasets", arguments.dataset).get("source")
+    where = f"datasets.{arguments.dataset}.source"
     settings = config.settings(PrepareSettings, config.section(params, "prepare"), "prepare")
     with command.whole(arguments.out) as draft, tempfile.TemporaryDirectory() as scratch:
-        splits = read_source(source, f"datasets.{arguments.dataset}.source", settings, Path(scratch))
+        splits = read_source(source, where, settings, Path(scratch))
+        datasets.check_splits(splits, list(splits), where)
         datasets.check_matches(splits["query"], splits["gallery"])
-        datasets.check_images(splits)
-        packed = {split: datasets.stored_images(records) for split, records in splits.items()}
-        packed["query_partial"] = datasets.partial_images(splits["query"], settings.partial_seed)
+        contents.check_images(splits)
+        packed = {split: contents.stored_images(records) for split, records in splits.items()}
+        packed["query_partial"] = contents.partial_images(splits["query"], settings.partial_seed)
         statistics = packs.write(draft, packed)
     rows = [{"subset": split, **counts} for split, counts in statistics.items()]
     print(tabulate(rows, headers={"people": "ids"}))

@@ -1,4 +1,4 @@
-"""Readers on Market-1501's real names and on broken folders; counts, matches, and the partial crops."""
+"""Market-1501's real names and broken folders; what is found where; counts, matches, the partial crops."""
 
 import gzip
 import os
@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid import datasets
-from reid.datasets import Counts, Record
+from reid import contents, datasets, dukemtmcreid, market1501, partial
 from reid.errors import InputError
+from reid.market1501 import Market1501Settings
+from reid.records import Counts, Record, SourceSettings
 
 DATA = Path(__file__).parent / "data"
 SUBFOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+
+
+MARKET = Market1501Settings("market1501", distractors_500k=False)
+
+
+def read_market1501(folder):
+    return market1501.read(folder, MARKET)
 
 
 def real_names(part):
@@ -61,8 +69,8 @@ def real(tmp_path_factory):
 
 
 def test_real_names_give_the_published_counts(real):
-    splits = datasets.read_market1501(datasets.locate(real.parent, datasets.READERS["market1501"].folders))
-    datasets.check_counts("market1501", splits)
+    splits = read_market1501(datasets.locate(real.parent, datasets.READERS["market1501"].folders))
+    datasets.check_counts(real, splits, market1501.published(MARKET))
     datasets.check_matches(splits["query"], splits["gallery"])
     assert list(splits) == ["train", "query", "gallery"]
     assert [len(records) for records in splits.values()] == [12_936, 3_368, 15_913]
@@ -77,14 +85,14 @@ def test_real_names_give_the_published_counts(real):
 
 
 def test_counts_say_by_how_much_each_split_differs(real):
-    splits = datasets.read_market1501(real)
+    splits = read_market1501(real)
     fewer = splits | {
         "query": splits["query"][1:],
         "gallery": [r for r in splits["gallery"] if r.pid],
         "train": [*splits["train"], Record(real / "x", "x", 9999, 1)],
     }
     with pytest.raises(InputError) as error:
-        datasets.check_counts("market1501", fewer)
+        datasets.check_counts(real, fewer, market1501.published(MARKET))
     message = str(error.value)
     assert "query has 3,367 images of 3,368 (1 missing)" in message
     assert "gallery has 13,115 images of 15,913 (2,798 missing)" in message
@@ -93,18 +101,18 @@ def test_counts_say_by_how_much_each_split_differs(real):
     assert "query has 750 people" not in message
     assert "Market-1501-v15.09.15" in message
     assert "prepare.allow_incomplete" in message
-    datasets.check_counts("market1501", fewer, allow_incomplete=True)
+    datasets.check_counts(real, fewer, market1501.published(MARKET), allow_incomplete=True)
 
 
 def test_one_listing_per_folder(small, monkeypatch):
     listed, listdir = [], os.listdir
     monkeypatch.setattr(os, "listdir", lambda folder: (listed.append(Path(folder).name), listdir(folder))[1])
-    datasets.read_market1501(small)
+    read_market1501(small)
     assert sorted(listed) == sorted(SUBFOLDERS)
 
 
 def test_small_folder(small):
-    splits = datasets.read_market1501(small)
+    splits = read_market1501(small)
     assert [(r.name, r.pid, r.camid) for r in splits["gallery"]] == [
         ("0000_c1s1_000009_02.jpg", 0, 1),
         ("0003_c2s1_000001_02.jpg", 3, 2),
@@ -120,13 +128,16 @@ def test_duke_names(tmp_path):
     for folder in SUBFOLDERS:
         for name in names:
             save_image(tmp_path / folder / name)
-    assert [(r.pid, r.camid) for r in datasets.read_dukemtmcreid(tmp_path)["gallery"]] == [(1, 2), (7140, 8)]
+    assert [(r.pid, r.camid) for r in dukemtmcreid.read(tmp_path, SourceSettings("dukemtmcreid"))["gallery"]] == [
+        (1, 2),
+        (7140, 8),
+    ]
     with pytest.raises(InputError, match=r"2 names .* 0001_c2_f0046182.jpg"):
-        datasets.read_market1501(tmp_path)
+        read_market1501(tmp_path)
 
 
 def test_published_counts_of_duke():
-    published = datasets.READERS["dukemtmcreid"].published
+    published = dukemtmcreid.published(SourceSettings("dukemtmcreid"))
     assert published == {"train": Counts(702, 16522), "query": Counts(702, 2228), "gallery": Counts(1110, 17661)}
 
 
@@ -145,28 +156,28 @@ def test_published_counts_of_duke():
 def test_odd_names_are_named(small, name):
     (small / "query" / name).write_bytes(b"")
     with pytest.raises(InputError, match="1 names") as error:
-        datasets.read_market1501(small)
+        read_market1501(small)
     assert name in str(error.value)
     assert str(small / "query") in str(error.value)
 
 
 def test_missing_and_empty_subfolders(small):
-    for record in datasets.read_market1501(small)["query"]:
+    for record in read_market1501(small)["query"]:
         record.path.unlink()
     with pytest.raises(InputError, match="query holds no images"):
-        datasets.read_market1501(small)
+        read_market1501(small)
     shutil.rmtree(small / "query")
     with pytest.raises(InputError, match=r"lacks query: wanted .* there: bounding_box_test, bounding_box_train"):
-        datasets.read_market1501(small)
+        read_market1501(small)
     with pytest.raises(InputError, match="no such folder"):
-        datasets.read_market1501(small / "absent")
+        read_market1501(small / "absent")
 
 
 def test_a_folder_of_junk_alone_holds_no_images(small):
     shutil.rmtree(small / "bounding_box_test")
     save_image(small / "bounding_box_test" / "-1_c1s1_000001_01.jpg")
     with pytest.raises(InputError, match="bounding_box_test holds no images"):
-        datasets.read_market1501(small)
+        read_market1501(small)
 
 
 @pytest.mark.parametrize("name", ["Market-1501-v15.09.15", "market1501", "Market1501", "MARKET-1501"])
@@ -216,19 +227,19 @@ def test_no_match_left_says_why(tmp_path):
 
 
 def test_unreadable_images_are_all_counted(small):
-    splits = datasets.read_market1501(small)
-    datasets.check_images(splits)
+    splits = read_market1501(small)
+    contents.check_images(splits)
     whole = splits["train"][0].path.read_bytes()
     splits["train"][0].path.write_bytes(whole[: len(whole) // 2])
     splits["gallery"][2].path.write_bytes(b"")
     with pytest.raises(InputError, match=r"^2 of 8 images cannot be read") as error:
-        datasets.check_images(splits)
+        contents.check_images(splits)
     assert all(str(splits[split][i].path) in str(error.value) for split, i in (("train", 0), ("gallery", 2)))
     for records in splits.values():
         for record in records:
             record.path.write_bytes(b"text")
     with pytest.raises(InputError, match=r"^8 of 8 .* and 3 more\. "):
-        datasets.check_images(splits)
+        contents.check_images(splits)
 
 
 def striped(height, width=4):
@@ -238,10 +249,10 @@ def striped(height, width=4):
 
 def test_crop_partial_depends_on_seed_and_name_alone():
     image = striped(128)
-    first = np.asarray(datasets.crop_partial(image, 0, "a.jpg"))
-    assert np.array_equal(first, np.asarray(datasets.crop_partial(image, 0, "a.jpg")))
-    assert not np.array_equal(first, np.asarray(datasets.crop_partial(image, 1, "a.jpg")))
-    assert not np.array_equal(first, np.asarray(datasets.crop_partial(image, 0, "b.jpg")))
+    first = np.asarray(partial.crop(image, 0, "a.jpg"))
+    assert np.array_equal(first, np.asarray(partial.crop(image, 0, "a.jpg")))
+    assert not np.array_equal(first, np.asarray(partial.crop(image, 1, "a.jpg")))
+    assert not np.array_equal(first, np.asarray(partial.crop(image, 0, "b.jpg")))
     assert np.array_equal(np.asarray(image), np.asarray(striped(128)))
 
 
@@ -249,7 +260,7 @@ def test_crop_partial_covers_whole_rows_of_the_published_range():
     height = 100
     bands = []
     for i in range(2_000):
-        rows = np.asarray(datasets.crop_partial(striped(height), 7, f"{i}.jpg"))
+        rows = np.asarray(partial.crop(striped(height), 7, f"{i}.jpg"))
         assert rows.shape == (height, 4, 3)
         assert (rows == rows[:, :1, :1]).all()  # full width, nothing sideways
         bands.append((int(rows.min()), int(rows.max())))
@@ -265,20 +276,20 @@ def test_crop_partial_covers_whole_rows_of_the_published_range():
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 35])
 def test_crop_partial_of_tiny_images(height):
     for i in range(50):
-        rows = np.asarray(datasets.crop_partial(striped(height, 1), 0, f"{i}"))
+        rows = np.asarray(partial.crop(striped(height, 1), 0, f"{i}"))
         assert rows.shape == (height, 1, 3)
         band = int(rows.max()) - int(rows.min()) + 1
         assert height < 3 or 0.6 * height <= band < 0.9 * height
 
 
 def test_partial_images_keep_pid_camera_and_stem(small):
-    query = datasets.read_market1501(small)["query"]
-    images = list(datasets.partial_images(query, 0))
+    query = read_market1501(small)["query"]
+    images = list(contents.partial_images(query, 0))
     assert [image[:3] for image in images] == [
         ("0003_c1s1_000001_00.png", 3, 1),
         ("0004_c6s6_000001_00.jpg.png", 4, 6),
     ]
-    assert list(datasets.partial_images(query[::-1], 0)) == images[::-1]
-    assert list(datasets.stored_images(query[:1])) == [
+    assert list(contents.partial_images(query[::-1], 0)) == images[::-1]
+    assert list(contents.stored_images(query[:1])) == [
         (query[0].name, query[0].pid, query[0].camid, query[0].path.read_bytes())
     ]

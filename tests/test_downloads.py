@@ -462,7 +462,10 @@ def stage(raw, tmp_path, monkeypatch):
 
     def prepare(out, **settings):
         section = {"raw": "", "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
-        params = {"prepare": section, "datasets": {"market1501": {"source": {"reader": "market1501"}}}}
+        params = {
+            "prepare": section,
+            "datasets": {"market1501": {"source": {"reader": "market1501", "distractors_500k": False}}},
+        }
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         return run_stage("prepare", "market1501", tmp_path / out, "--params", tmp_path / "params.yaml")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+DATASETS = ("market1501", "dukemtmcreid", "cuhk03", "msmt17", "partialreid", "own")
 STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 
 
@@ -49,10 +50,19 @@ def test_imports_run_one_way():
         assert {used for used in imported_by(file) if used.parts[0] == "stages"} == {file}
 
 
-@pytest.mark.parametrize("module", ["alignment", "reranking", "evaluation", "datasets", "features"])
+@pytest.mark.parametrize("module", ["alignment", "reranking", "evaluation", "records", "partial", "features"])
 def test_the_ground_floor_imports_nothing_but_errors(module):
     file = Path(f"reid/{module}.py")
     assert imported_by(file) <= {file, Path("reid/errors.py")}
+
+
+def test_datasets_imports_its_readers_alone():
+    """`datasets` and each dataset's module stand on `records`, `folders` and `errors`."""
+    ground = {Path(f"reid/{name}.py") for name in ("records", "folders", "errors")}
+    readers = {Path(f"reid/{name}.py") for name in DATASETS}
+    assert imported_by(Path("reid/datasets.py")) == {Path("reid/datasets.py"), *readers, *ground}
+    for file in readers:
+        assert imported_by(file) <= {file, *ground}
 
 
 @pytest.mark.parametrize("stage", ["tables", "report", "evaluate", "prepare"])

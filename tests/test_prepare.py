@@ -18,6 +18,7 @@ from reid import packs
 
 ROOT = Path(__file__).parent.parent
 SUBFOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+MARKET = {"reader": "market1501", "distractors_500k": False}
 SYNTHETIC = {
     "seed": 0,
     "train_people": 3,
@@ -70,7 +71,7 @@ def prepare(raw, out, dataset="market1501", source=None, environment=None, **set
     """Run the stage in a process of its own; `out` must be absent when it fails, and no draft may stay."""
     params = out.parent / f"{out.name}.yaml"
     section = {"raw": str(raw), "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
-    source = {"reader": "market1501"} if source is None else source
+    source = MARKET if source is None else source
     params.write_text(yaml.safe_dump({"prepare": section, "datasets": {"market1501": {"source": source}}}))
     command = [sys.executable, "-m", "stages.prepare", dataset, str(out), "--params", str(params)]
     done = subprocess.run(
@@ -213,11 +214,15 @@ def test_unknown_dataset_reader_and_keys(small, tmp_path):
     )
     message = refused(small.parent, out, source={"reader": "mars"})
     assert "datasets.market1501.source" in message
-    assert "market1501, dukemtmcreid, synthetic" in message
+    assert "market1501, dukemtmcreid, cuhk03, msmt17, " in message
     for source in ({}, "market1501", {"reader": ["market1501"]}):
         assert "wanted `reader:`" in refused(small.parent, out, source=source)
-    assert "unknown: boxes; its keys are exactly reader" in refused(
-        small.parent, out, source={"reader": "market1501", "boxes": "detected"}
+    assert "unknown: boxes; its keys are exactly reader, distractors_500k." in refused(
+        small.parent, out, source={**MARKET, "boxes": "detected"}
+    )
+    assert "missing: distractors_500k; " in refused(small.parent, out, source={"reader": "market1501"})
+    assert "unknown: split; its keys are exactly reader." in refused(
+        small.parent, out, source={"reader": "dukemtmcreid", "split": 0}
     )
     assert "unknown: seed" in refused(small.parent, out, seed=1)
 

@@ -1,0 +1,69 @@
+"""Market-1501 (Zheng et al., ICCV 2015), with its 500,000 distractors or without."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reid.errors import InputError
+from reid.folders import read_folder, read_subfolders
+from reid.records import Counts, Reader, Record, SourceSettings, Splits
+
+PATTERN = r"(?P<pid>-1|[0-9]{4})_c(?P<camid>[1-6])s[1-6]_[0-9]{6}_[0-9]{2}\.jpg(\.jpg)?"
+DISTRACTORS = 500_000
+
+
+@dataclass(frozen=True)
+class Market1501Settings(SourceSettings):
+    """distractors_500k: add the images of distractors_500k.zip to the gallery."""
+
+    distractors_500k: bool
+
+
+def read(folder: Path, settings: Market1501Settings) -> Splits:
+    """Records of train, query and gallery, each sorted by name; junk (pid -1) is dropped, distractors (0) are kept.
+
+    24 real names end in `.jpg.jpg`; without them a person is lost. The 500,000 distractors follow the gallery, named
+    `distractors_500k/...`. Raises InputError for missing or empty folders and for names of another grammar.
+    """
+    splits = read_subfolders(folder, PATTERN, "0002_c1s1_000451_03.jpg")
+    if settings.distractors_500k:
+        splits["gallery"] += _distractors(folder)
+    return splits
+
+
+def published(settings: Market1501Settings) -> dict[str, Counts]:
+    """The published counts; Market-1501+500k has 515,913 gallery images."""
+    more = DISTRACTORS * settings.distractors_500k
+    return {
+        "train": Counts(751, 12_936),
+        "query": Counts(750, 3_368),
+        "gallery": Counts(750, 15_913 + more, 2_798 + more),
+    }
+
+
+def distractors_in(folder: Path) -> Path | None:
+    """The flat folder of distractors_500k.zip, unpacked in the dataset's folder or beside it; None where it is not."""
+    return next((place for place in _places(folder) if place.is_dir()), None)
+
+
+def _places(folder: Path) -> list[Path]:
+    beside = [folder / "distractors_500k", folder, folder.parent / "distractors_500k", folder.parent]
+    return [place / "images" for place in beside] + [beside[0], beside[2]]
+
+
+def _distractors(folder: Path) -> list[Record]:
+    place = distractors_in(folder)
+    if place is None:
+        raise InputError(
+            f"found no distractors for `distractors_500k: true`: looked for {', '.join(map(str, _places(folder)))}. "
+            f"Unpack distractors_500k.zip there, or set `distractors_500k: false` in params.yaml."
+        )
+    records = read_folder(place, r"(?P<pid>0000)_c(?P<camid>[1-6])[^/]*\.jpg", "0000_c1s1_000151_01.jpg")
+    return [replace(record, name=f"distractors_500k/{record.name}") for record in records]
+
+
+READER = Reader(
+    Market1501Settings,
+    read,
+    ("Market-1501-v15.09.15", "Market-1501", "market1501", "market_1501", "market"),
+    published,
+)
