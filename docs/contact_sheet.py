@@ -11,12 +11,12 @@ from PIL import Image
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
-from reid import synthetic  # noqa: E402
+from reid import config, synthetic  # noqa: E402
 
-SETTINGS = synthetic.SyntheticSettings(
-    seed=1, train_people=200, test_people=200, images_per_camera=2, distractors=0, junk=0, height=128, width=64,
-    misalignment=0.6, occlusion=0.5, lookalikes=0.7, camera_shift=0.8,
-)  # fmt: skip
+SOURCE = dict(config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"])
+SETTINGS = config.settings(
+    synthetic.SyntheticSettings, {key: value for key, value in SOURCE.items() if key != "reader"}, "synthetic"
+)
 PEOPLE, CAMERAS, ENLARGED, GAP = range(24, 32), range(1, 7), 2, 2
 
 

@@ -14,6 +14,6 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device '{name}' cannot be used: {str(error).splitlines()[0]} Choose auto, cpu or cuda."
+            f"device '{name}' cannot be used: {str(error).splitlines()[0].rstrip('.')}. Choose auto, cpu or cuda."
         ) from None
     return device

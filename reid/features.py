@@ -13,6 +13,7 @@ import numpy as np
 from reid.errors import InputError
 
 CHUNK = 4096
+LARGEST = 1e15  # the square of more does not fit into float32
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Features:
         return len(self.pids)
 
 
-class Labels(NamedTuple):
+class Identities(NamedTuple):
     """Whose image it is and which camera's: pids [N] and camids [N] int64."""
 
     pids: np.ndarray
@@ -69,29 +70,51 @@ def read(folder: str | Path) -> Features:
     return Features(**arrays)
 
 
-def read_labels(folder: str | Path) -> Labels:
+def read_identities(folder: str | Path) -> Identities:
     """A split's pids and camids, without touching its features. Raises InputError as `read` does."""
-    return Labels(*(_array(Path(folder) / f"{name}.npy") for name in ("pids", "camids")))
+    return Identities(*(_array(Path(folder) / f"{name}.npy") for name in ("pids", "camids")))
+
+
+def check_alike(queries: Features, gallery: Features, where: str | Path) -> None:
+    """Raise InputError unless both have the same D, S and C, as images of one model do."""
+    for name in ("global_features", "stripes"):
+        shapes = [list(getattr(side, name).shape[1:]) for side in (queries, gallery)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{name} of the queries in {where} have shape {shapes[0]} an image, those of the gallery {shapes[1]}: "
+                "they come from different models. Extract both with the same one."
+            )
 
 
 def _array(file: Path) -> np.ndarray:
+    """Read pids or camids, or memory-map features. Raises InputError for a missing or broken file, or another type."""
+    is_whole = file.stem in ("pids", "camids")
     try:
-        return np.load(file, mmap_mode=None if file.stem in ("pids", "camids") else "r", allow_pickle=False)
+        array = np.load(file, mmap_mode=None if is_whole else "r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: wanted the features of a split. Run the extract stage first.") from None
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{file} cannot be read as an array: {error}. Extract the split anew.") from None
+    if not isinstance(array, np.ndarray) or (array.dtype.kind not in "iu" if is_whole else array.dtype != np.float32):
+        raise InputError(
+            f"{file} holds {getattr(array, 'dtype', 'several arrays')}, wanted one array of "
+            f"{'whole numbers' if is_whole else 'float32'}. Save it with numpy.save as that."
+        )
+    if is_whole and array.ndim != 1:
+        raise InputError(f"{file} has shape {list(array.shape)}, wanted one number an image, [N].")
+    return array.astype(np.int64) if is_whole else array
 
 
 def _check_numbers(array: np.ndarray, file: Path) -> None:
     constant = len(array) > 1
     for start in range(0, len(array), CHUNK):
         chunk = array[start : start + CHUNK]
-        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
+        finite = (np.abs(chunk) < LARGEST).reshape(len(chunk), -1).all(1)  # NaN is not smaller either
         if not finite.all():
             raise InputError(
-                f"{file} holds NaN or infinity, first for image {start + int(finite.argmin())} (counted from 0): "
-                "wanted finite numbers. The model has diverged or an image is broken; train or extract anew."
+                f"{file} holds NaN, infinity or more than {LARGEST:g}, first for image {start + int(finite.argmin())} "
+                "(counted from 0): wanted finite numbers. The model has diverged or an image is broken; "
+                "train or extract anew."
             )
         zero = ~chunk.any(axis=-1).reshape(len(chunk), -1).all(1)
         if zero.any():

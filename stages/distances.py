@@ -12,6 +12,7 @@ from reid.matrices import PROTOCOLS
 
 
 def main() -> None:
+    """Compute both protocols' distances, gallery with gallery once."""
     parser = argparse.ArgumentParser(prog="python -m stages.distances", description=__doc__)
     parser.add_argument("features", type=Path, help="folder with gallery, query and, if there is one, query_partial")
     parser.add_argument("out", help="folder to write full and partial to")

@@ -11,6 +11,7 @@ SPLITS = ("query", "query_partial", "gallery")
 
 
 def main() -> None:
+    """Describe every image of query, query_partial and gallery."""
     parser = argparse.ArgumentParser(prog="python -m stages.extract", description=__doc__)
     parser.add_argument("data", type=Path, help="folder that the prepare stage wrote")
     parser.add_argument("model", help="model.safetensors that the train stage wrote")

@@ -11,6 +11,7 @@ from reid.reranking import RerankSettings, rerank
 
 
 def main() -> None:
+    """Re-rank each protocol's three distances."""
     parser = argparse.ArgumentParser(prog="python -m stages.rerank", description=__doc__)
     parser.add_argument("features", type=Path, help="the folder that the distances were computed of")
     parser.add_argument("distances", type=Path, help="folder that the distances stage wrote")

@@ -12,6 +12,7 @@ from reid.training import TrainingSet, TrainSettings
 
 
 def main() -> None:
+    """Decode the training images, train, and write the model and its history."""
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("data", help="folder that the prepare stage wrote; its split `train` is used")
     parser.add_argument("out", help="folder to write model.safetensors and history.csv to")

@@ -29,14 +29,14 @@ def test_what_was_written_is_read(folder):
     assert read.stripes.shape == (3, 8, 4)
     assert read.global_features.dtype == read.stripes.dtype == np.float32
     assert read.pids.tolist() == [1, 2, 3]
-    assert features.read_labels(folder).camids.tolist() == [1, 1, 2]
+    assert features.read_identities(folder).camids.tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["global_features", "stripes"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e25])
 def test_nan_and_infinity_are_named(folder, name, value):
     damage(folder, name, 1, value)
-    with pytest.raises(InputError, match=rf"{name}\.npy holds NaN or infinity, first for image 1"):
+    with pytest.raises(InputError, match=rf"{name}\.npy holds NaN, infinity or more than 1e\+15, first for image 1"):
         features.read(folder)
 
 
@@ -74,3 +74,40 @@ def test_no_images_at_all_are_refused(tmp_path):
     features.create(tmp_path / "none", np.array([]), np.array([]), 5, (8, 4))
     with pytest.raises(InputError, match="at least one"):
         features.read(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("pids", np.array(["1", "2", "3"]), "wanted one array of whole numbers"),
+        ("camids", np.ones(3), "wanted one array of whole numbers"),
+        ("pids", np.ones((3, 1), int), r"shape \[3, 1\], wanted one number an image"),
+        ("pids", np.array(7), "wanted one number an image"),
+        ("stripes", np.ones((3, 8, 4), np.float16), "holds float16, wanted one array of float32"),
+        ("global_features", np.ones((3, 5)), "holds float64, wanted one array of float32"),
+        ("global_features", np.array(["a", "b", "c"]), "wanted one array of float32"),
+    ],
+)
+def test_other_types_are_named(folder, name, values, told):
+    np.save(folder / f"{name}.npy", values)
+    with pytest.raises(InputError, match=told):
+        features.read(folder)
+
+
+def test_an_archive_under_an_arrays_name_is_named(folder):
+    np.savez(folder / "a.npz", x=np.ones(3))
+    (folder / "a.npz").rename(folder / "stripes.npy")
+    with pytest.raises(InputError, match="several arrays"):
+        features.read(folder)
+
+
+def test_small_whole_numbers_become_int64(folder):
+    np.save(folder / "pids.npy", np.array([1, 2, 3], np.uint8))
+    assert features.read_identities(folder).pids.dtype == np.int64
+
+
+def test_queries_and_gallery_of_different_models_are_named(folder, tmp_path):
+    written = features.create(tmp_path / "gallery", np.array([1]), np.array([1]), 6, (8, 4))
+    written.global_features[:], written.stripes[:] = 1, 1
+    with pytest.raises(InputError, match=r"shape \[5\] an image, those of the gallery \[6\]"):
+        features.check_alike(features.read(folder), features.read(tmp_path / "gallery"), tmp_path)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from reid.tables import COLUMNS
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc")
@@ -104,12 +105,15 @@ def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
 def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
     assert clone.ran("dvc", "exp", "run", "-S", "loss=ls") == ["report"]
     assert clone.report()["loss"] == "ls"
-    difference = json.loads(clone("dvc", "metrics", "diff", "--json"))
+    difference = json.loads(clone("dvc", "metrics", "diff", "--all", "--json"))
     changes = difference["diff"]["metrics/report.json"] if "diff" in difference else difference["metrics/report.json"]
-    columns = {name for name in changes if "diff" in changes[name]}
-    assert columns
-    assert all(name.split(".")[0] in ("full", "partial") and name.split(".")[2] in ("rank1", "mAP") for name in columns)
-    assert "metrics/report.json" in clone("dvc", "metrics", "diff")
+    protocols = ("full", "partial")
+    numbers = {f"{p}.{column}.{metric}" for p in protocols for column in COLUMNS for metric in ("rank1", "mAP")}
+    assert numbers <= set(changes)
+    for number in numbers:
+        assert changes[number]["new"] - changes[number]["old"] == pytest.approx(changes[number]["diff"], abs=1e-9)
+    assert any(changes[number]["diff"] for number in numbers)
+    assert "full.global_dmli_rk.mAP" in clone("dvc", "metrics", "diff", "--all")
     clone("git", "checkout", "-q", ".")
     clone("dvc", "checkout", "-q")
 
@@ -140,8 +144,12 @@ def test_a_queued_grid_of_headlines(clone):
             break
         time.sleep(1)
     assert status.count("Success") == 2, status
-    shown = json.loads(clone("dvc", "exp", "show", "--json", "--num", "1"))
-    assert json.dumps(shown).count('"metrics/report.json"') >= 3  # the workspace or commit, and each experiment
+    for loss in ("softmax", "ls"):
+        names = [line.split()[1] for line in status.splitlines() if "Success" in line]
+        reports = [json.loads(clone("git", "show", f"{name}:metrics/report.json")) for name in names]
+        run = json.loads((clone.folder / f"metrics/runs/synthetic/{loss}.json").read_text())
+        report = next(report for report in reports if report["loss"] == loss)
+        assert report["full"]["dmli"]["mAP"] == run["full"]["dmli"]["mAP"]
 
 
 def write_market1501(folder):

@@ -49,14 +49,18 @@ def test_history_is_a_table_of_epochs(finished):
     assert {"loss", "trihard_local", "images", "images_per_second", "learning_rate"} <= set(rows[0])
 
 
-def test_gallery_neighbours_are_the_same_in_both_protocols_but_for_the_queries(finished):
+def test_gallery_neighbours_are_the_same_in_both_protocols_but_for_the_queries(finished, params_file, tmp_path):
     queries = len(np.load(finished / "features/query/pids.npy"))
-    full, partial = (np.load(finished / f"distances/{p}/neighbours.npz") for p in ("full", "partial"))
-    within = [
-        [{j for j in row if j >= queries} for row in found["dmli_indices"][queries:]] for found in (full, partial)
-    ]
-    # both lists hold the nearest gallery images; how many depends on the queries between them
-    assert all(one <= other or other <= one for one, other in zip(*within, strict=True))
+    params = changed(params_file, tmp_path, lambda p: p["distances"].update(neighbours=10))
+    assert run_stage("distances", finished / "features", tmp_path / "distances", "--params", params) == 0
+    full, partial = (np.load(tmp_path / f"distances/{p}/neighbours.npz") for p in ("full", "partial"))
+    differ = 0
+    for one, other in zip(full["dmli_indices"][queries:], partial["dmli_indices"][queries:], strict=True):
+        nearest = [[image for image in row if image >= queries] for row in (one, other)]
+        common = min(map(len, nearest))  # how many of the ten are gallery images depends on the queries between them
+        assert nearest[0][:common] == nearest[1][:common]
+        differ += not np.array_equal(one, other)
+    assert differ
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -168,6 +172,22 @@ def test_evaluate_refuses_distances_of_other_features(copied, params_file):
     folders = (copied / "features", copied / "distances", copied / "reranked", copied / "out.json")
     code = run_stage("evaluate", *folders, "--dataset", "synthetic", "--loss", "ls", "--params", params_file)
     assert "belong to different runs" in code
+
+
+def test_evaluate_without_a_cell_is_for_features_of_other_systems(finished, params_file, tmp_path):
+    folders = (finished / "features", finished / "distances", finished / "reranked", tmp_path / "out.json")
+    assert run_stage("evaluate", *folders, "--params", params_file) == 0
+    run = json.loads((tmp_path / "out.json").read_text())
+    assert set(run) == {"counts", "full", "partial"}
+    assert run["full"] == json.loads((finished / "runs/synthetic/ls.json").read_text())["full"]
+
+
+def test_distances_refuse_queries_of_another_model(copied, params_file):
+    file = copied / "features/query/stripes.npy"
+    np.save(file, np.load(file)[:, :, :-1].copy())
+    code = run_stage("distances", copied / "features", copied / "out", "--params", params_file)
+    assert "they come from different models" in code
+    assert not (copied / "out").exists()
 
 
 def test_features_without_partial_queries_give_the_full_protocol(copied, params_file):
