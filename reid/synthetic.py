@@ -7,6 +7,7 @@ boxes off their person.
 
 import functools
 import multiprocessing
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,18 @@ def draw(settings: SyntheticSettings, folder: str | Path, workers: int | None = 
             for chunk in chunks:
                 progress.update(_draw_chunk(chunk))
             return
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for count in pool.map(_draw_chunk, chunks):
-                progress.update(count)
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_leave_interrupts_to_the_parent) as pool:
+            try:
+                for count in pool.map(_draw_chunk, chunks):
+                    progress.update(count)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def shots(settings: SyntheticSettings) -> list[Shot]:
