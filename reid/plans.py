@@ -63,12 +63,14 @@ def check(planned: Plan, settings: DistanceSettings, output: str | Path) -> None
 
 
 def available_memory() -> int:
-    """Bytes that programs can have without swapping; all there is, where the system does not tell."""
-    meminfo = Path("/proc/meminfo")
+    """Bytes that programs can have without swapping, or all there is where the system does not tell; a container's."""
+    meminfo, container = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
     told = dict(line.split(":") for line in meminfo.read_text().splitlines()) if meminfo.exists() else {}
+    limit = container.read_text().strip() if container.exists() else "max"
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if "MemAvailable" in told:
-        return int(told["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        available = int(told["MemAvailable"].split()[0]) * 1024
+    return available if limit == "max" else min(available, int(limit))
 
 
 def free_disk(output: Path) -> int:
