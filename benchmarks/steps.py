@@ -1,7 +1,8 @@
 """The measured steps, each run in a process of its own: `python -m benchmarks.steps STEP FOLDER OPTIONS` prints JSON.
 
 A step's `seconds` leave out the start of Python and imports. `peak` is the most memory the process ever held (as the
-system counts it, with the files it has mapped), `own` the most without those files, looked at every 20 ms.
+system counts it, with the files it has mapped), `own` the most without those files, looked at every 20 ms. The
+`cpu_seconds` of a step, all threads together, tell on a busy machine what `seconds` would be on a quiet one.
 """
 
 import json
@@ -145,9 +146,9 @@ def _stage(stage: ModuleType, folder: Path, *paths: str, options: tuple[str, ...
 
 
 def _timed(step: Callable[[], None]) -> Found:
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     step()
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
 
 
 def _features(folder: Path) -> tuple[Features, Features]:

@@ -6,6 +6,7 @@ distances merged into running lists, each unordered pair once. Agrees with the a
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,11 +170,15 @@ def _add_symmetric(
 def _merge(lists: dict[str, NearestLists], found: dict[str, Tensor], rows: slice, columns: slice) -> None:
     """Distances [N, M] of the images `rows` to the images `columns` into the lists of both."""
     values = {**found, "global_dmli": found["global"] + found["dmli"]}
+    merges = []
     for name in RANKED:
         matrix = values[name].cpu().numpy()
-        lists[name].add(rows, matrix, columns.start)
+        merges.append((lists[name], rows, matrix, columns.start))
         if rows != columns:
-            lists[name].add(columns, matrix.T, rows.start)
+            merges.append((lists[name], columns, matrix.T, rows.start))
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # no two of them write to the same rows of a list
+        for done in [threads.submit(one.add, *block) for one, *block in merges]:
+            done.result()
 
 
 def _slices(start: int, stop: int, size: int) -> Iterator[slice]:

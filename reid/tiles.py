@@ -6,6 +6,7 @@ enter the product as fp32, bf16 or int8; what follows is fp32 always.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -69,10 +70,12 @@ class Tile:
             return self.cells.as_strided((count, n, m), (step, s * m, 1), first)
 
         self.straight = cells(0, down + right, s)
-        self.diagonals = [
+        diagonals = [
             cells(max(0, k - s + 1) * (down - right) + k * right, down - right, min(k, 2 * s - 2 - k) + 1)
             for k in range(2 * s - 1)
         ]
+        self.steps = [self._step(*pair) for pair in pairwise(diagonals)]
+        self.last = diagonals[-1][0]
 
     def distances(self, a: Operand, b: Operand, local: Tensor, dmli: Tensor) -> None:
         """Fill `local` and `dmli`, both [N, M], with distances of N and M images: `straight` and `shortest_path`."""
@@ -80,7 +83,7 @@ class Tile:
         self.cells.clamp_(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
         torch.sum(self.straight, 0, out=local)
         self._shortest_path()
-        dmli.copy_(self.diagonals[-1][0])
+        dmli.copy_(self.last)
 
     def _half_squares(self, a: Operand, b: Operand) -> None:
         """Cells (d / 2)^2 = 0.5 - 0.5 ab, for unit vectors."""
@@ -94,14 +97,21 @@ class Tile:
         if self.product is not self.cells:
             self.cells.copy_(self.product)
 
+    def _step(self, before: Tensor, cells: Tensor) -> tuple[tuple[Tensor, ...] | None, list[tuple[Tensor, Tensor]]]:
+        """The views for one anti-diagonal after another: what to take the minima of, and what to add to what."""
+        count = len(before)
+        minima = self.minima[: count - 1]
+        smaller = (before[:-1], before[1:], minima) if count > 1 else None
+        if len(cells) < count:
+            return smaller, [(cells, minima)]
+        ends = (cells[::count], before[:: max(count - 1, 1)])  # there is one way to reach them
+        return smaller, [ends, (cells[1:-1], minima)] if smaller else [ends]
+
     def _shortest_path(self) -> None:
         """Each cell becomes the cheapest path that ends in it; the cells of an anti-diagonal do not need each other."""
-        for before, cells in zip(self.diagonals, self.diagonals[1:], strict=False):
-            if len(before) > 1:
-                minima = torch.minimum(before[:-1], before[1:], out=self.minima[: len(before) - 1])
-            if len(cells) < len(before):
-                cells += minima
-                continue
-            cells[:: len(before)] += before[:: max(len(before) - 1, 1)]  # the two ends have one way to come
-            if len(before) > 1:
-                cells[1:-1] += minima
+        for smaller, sums in self.steps:
+            if smaller:
+                one, other, minima = smaller
+                torch.minimum(one, other, out=minima)
+            for cells, cheapest in sums:
+                cells.add_(cheapest)
