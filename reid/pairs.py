@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from reid.alignment import pair_costs, shortest_path
+from reid.alignment import SMALLEST_SQUARE, shortest_path
 from reid.features import Features
 
-PAIRS_AT_ONCE = 512
+PAIRS_AT_ONCE = 64  # 16 MB of stripes
 PairDistances = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -34,16 +34,24 @@ def _distances(name: str, queries: Features, gallery: Features, rows: np.ndarray
     squares, dmli = 0, 0
     if name != "dmli":
         a, b = (_gather(queries.global_features, gallery.global_features, numbers) for numbers in (rows, columns))
-        squares = (a - b).square().sum(-1)
+        squares = (normalize(a, dim=-1) - normalize(b, dim=-1)).square().sum(-1)
     if name != "global":
-        dmli = shortest_path(pair_costs(*(_gather(queries.stripes, gallery.stripes, n) for n in (rows, columns))))
+        dmli = _dmli(*(_gather(queries.stripes, gallery.stripes, numbers) for numbers in (rows, columns)))
     return squares + dmli
 
 
+def _dmli(a: Tensor, b: Tensor) -> Tensor:
+    """Stripes of any length [P, S, C] and [P, S, C] -> DMLI [P]; the products are made unit, which are fewer."""
+    lengths = (torch.linalg.vector_norm(side, dim=-1) for side in (a, b))
+    products = (a @ b.mT) / torch.einsum("ps,pt->pst", *lengths)
+    costs = (0.5 - 0.5 * products).clamp_(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
+    return shortest_path(costs.movedim(0, -1))
+
+
 def _gather(queries: np.ndarray, gallery: np.ndarray, numbers: np.ndarray) -> Tensor:
-    """The unit features of the images of these numbers, of which queries have the first."""
+    """The features of the images of these numbers, of which queries have the first."""
     is_query = numbers < len(queries)
     found = np.empty((len(numbers), *queries.shape[1:]), np.float32)
     found[is_query] = queries[numbers[is_query]]
     found[~is_query] = gallery[numbers[~is_query] - len(queries)]
-    return normalize(torch.from_numpy(found), dim=-1)
+    return torch.from_numpy(found)
