@@ -86,7 +86,7 @@ class Panel:
 
 def global_squares(a: Tensor, b: Tensor) -> Tensor:
     """Unit features [N, D] and [M, D] -> squared Euclidean distances [N, M], in [0, 4]."""
-    return torch.addmm(a.new_tensor(2.0), a, b.T, alpha=-2).clamp_(min=0)
+    return a.new_full((len(a), len(b)), 2.0).addmm_(a, b.T, alpha=-2).clamp_(min=0)
 
 
 def compare(
@@ -170,15 +170,13 @@ def _add_symmetric(
 def _merge(lists: dict[str, NearestLists], found: dict[str, Tensor], rows: slice, columns: slice) -> None:
     """Distances [N, M] of the images `rows` to the images `columns` into the lists of both."""
     values = {**found, "global_dmli": found["global"] + found["dmli"]}
-    merges = []
-    for name in RANKED:
-        matrix = values[name].cpu().numpy()
-        merges.append((lists[name], rows, matrix, columns.start))
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # no two write to the same rows of a list
+        merges = [threads.submit(lists[name].add, rows, values[name].cpu().numpy(), columns.start) for name in RANKED]
         if rows != columns:
-            merges.append((lists[name], columns, matrix.T, rows.start))
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # no two of them write to the same rows of a list
-        for done in [threads.submit(one.add, *block) for one, *block in merges]:
-            done.result()
+            turned = ((lists[name], values[name].T.contiguous().cpu().numpy()) for name in RANKED)
+            merges += [threads.submit(one.add, columns, matrix, rows.start) for one, matrix in turned]
+        for merge in merges:
+            merge.result()
 
 
 def _slices(start: int, stop: int, size: int) -> Iterator[slice]:

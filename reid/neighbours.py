@@ -39,21 +39,26 @@ class NearestLists:
     def add(self, rows: slice, distances: np.ndarray, first: int) -> None:
         """Take in distances [R, M] of the images `rows` to the images `first` ... `first + M - 1`."""
         self.largest[rows] = np.maximum(self.largest[rows], distances.max(1))
-        start = 0
-        while start < distances.shape[1]:
-            limits = self._limits(rows)
-            stop = start + (COLUMNS_AT_ONCE if np.isfinite(limits).all() else self.keys.shape[1])
-            part = distances[:, start:stop]
+        limits = self._limits(rows, distances)
+        for start in range(0, distances.shape[1], COLUMNS_AT_ONCE):
+            part = distances[:, start : start + COLUMNS_AT_ONCE]
             near = np.flatnonzero(np.ascontiguousarray(part <= limits[:, None]))  # 1-D is 9 x faster than `nonzero`
             row, column = np.divmod(near, part.shape[1])
             bits = part[row, column].astype(np.float32).view(np.int32).astype(np.int64)
             self._insert(rows, row, (bits << 32) | (column + (first + start)))
-            start = stop
 
-    def _limits(self, rows: slice) -> np.ndarray:
-        """The distance to the K-th nearest so far [R]; infinite where there are fewer."""
-        farthest = self.keys[rows].max(1)
-        return np.where(farthest == NO_IMAGE, np.float32(np.inf), _distances(farthest))
+    def _limits(self, rows: slice, distances: np.ndarray) -> np.ndarray:
+        """What each row's K-th nearest is no farther than [R]: by its list, or by the block where that is short."""
+        farthest, nearest = self.keys[rows].max(1), self.keys.shape[1]
+        full = farthest != NO_IMAGE
+        if full.all():
+            return _distances(farthest)
+        block = np.full(len(full), np.inf, np.float32)
+        if distances.shape[1] >= nearest:
+            values = np.array(distances, np.float32, order="C")
+            values.partition(nearest - 1, axis=1)
+            block = values[:, nearest - 1]
+        return np.where(full, _distances(farthest), block)
 
     def _insert(self, rows: slice, row: np.ndarray, new: np.ndarray) -> None:
         """Take in keys [P] for the rows [P] of the slice, in ascending order."""

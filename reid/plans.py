@@ -88,7 +88,7 @@ def _panels(features: Features, largest: int, settings: DistanceSettings) -> int
     ready = (images + columns) * stripes * channels * operand + 3 * images * features.global_features.shape[1] * 4
     tile = rows * columns * stripes * (stripes * cell + 4)
     places = images * min(COLUMNS_AT_ONCE, images)
-    return ready + tile + images * images * 4 * (len(NAMES) + 2) + 40 * places
+    return ready + tile + images * images * 4 * (len(NAMES) + 1 + len(RANKED)) + 40 * places
 
 
 def _gb(size: int) -> str:
