@@ -1,171 +1,188 @@
 """Distances of all pairs in tiles, and each image's nearest neighbours for re-ranking.
 
 Global: squared Euclidean on unit features, in [0, 4]. Local and DMLI (Luo et al., 2019, section 3.2) come from the same
-stripe costs. Nothing of size (Q + G) x (Q + G) is ever held: each row block is merged into running lists, and each
-unordered pair is computed once. Agrees with the authors' published code (tests/test_distances.py).
+stripe costs. Nothing of size (Q + G) x (Q + G) is ever held: panels of images are read, made ready and compared, their
+distances merged into running lists, each unordered pair once. Agrees with the authors' published code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from reid.alignment import pair_costs, shortest_path, straight, tile_costs
 from reid.errors import InputError
 from reid.features import Features
 from reid.neighbours import RANKED, NearestLists, Neighbours
+from reid.tiles import PRODUCTS, Operand, Tile, operand
 
-CPU = torch.device("cpu")
-PAIRS_AT_ONCE = 512
-PairDistances = Callable[[np.ndarray, np.ndarray], np.ndarray]
 NAMES = ("global", "local", "dmli")  # the matrices between queries and gallery
+PANEL = 4096  # images compared with as many at a time: what is in memory
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class DistanceSettings:
-    """`distances` in params.yaml: neighbours kept of each image; images in a tile's rows and columns; device."""
+    """`distances` in params.yaml: neighbours kept of each image; images in a tile's rows and columns; device.
+
+    `precision` is that of the stripes in their product: fp32, bf16 or int8. All else, and the global distance, is fp32.
+    """
 
     neighbours: int
     tile_rows: int
     tile_columns: int
+    precision: str
     device: str
 
     def __post_init__(self) -> None:
         if min(self.neighbours, self.tile_rows, self.tile_columns) < 1:
             raise InputError(f"`distances` in params.yaml: wanted numbers of at least 1, got {self}.")
+        if self.precision not in PRODUCTS:
+            raise InputError(
+                f"distances.precision in params.yaml: got {self.precision!r}, wanted one of {', '.join(PRODUCTS)}."
+            )
 
 
-@dataclass(frozen=True)
-class Images:
-    """What distances are computed of: unit global features [N, D] and unit stripes [N, S, C] of N images."""
+class Comparison:
+    """How images are compared: the settings, the device, and the buffers of tiles, allocated once.
 
-    global_features: Tensor
-    stripes: Tensor
+    Raises InputError for int8 on a GPU.
+    """
 
-    def __len__(self) -> int:
-        return len(self.stripes)
+    def __init__(self, settings: DistanceSettings, device: torch.device) -> None:
+        if settings.precision == "int8" and device.type != "cpu":
+            raise InputError("distances.precision in params.yaml: int8 is for the CPU; on a GPU choose bf16 or fp32.")
+        self.settings, self.device = settings, device
+        self.tiles: dict[tuple[int, int, int], Tile] = {}
+
+    def tile(self, rows: Operand, columns: Operand) -> Tile:
+        """The buffers for these images."""
+        shape = (len(rows), len(columns), rows.stripes.shape[0])
+        if shape not in self.tiles:
+            self.tiles[shape] = Tile(*shape, self.settings.precision, self.device)
+        return self.tiles[shape]
+
+    def stripes(self, features: Features, images: slice) -> Operand:
+        """Some images' stripes, read and ready for the product."""
+        return operand(features.stripes[images], self.settings.precision, self.device)
+
+    def global_features(self, features: Features, images: slice) -> Tensor:
+        """Some images' global features [N, D], read and of unit length."""
+        return normalize(torch.tensor(np.asarray(features.global_features[images])).to(self.device), dim=-1)
 
 
-def unit_images(features: Features, device: torch.device) -> Images:
-    """Features of N images -> their global features [N, D] and stripes [N, S, C], of unit length, on a device."""
-    normalize = torch.nn.functional.normalize
-    return Images(
-        normalize(torch.tensor(np.asarray(features.global_features)).to(device), dim=-1),
-        normalize(torch.tensor(np.asarray(features.stripes)).to(device), dim=-1),
-    )
+class Panel:
+    """Some images, in memory and ready: their unit global features [N, D], and their stripes by tiles of rows."""
+
+    def __init__(self, features: Features, images: slice, comparison: Comparison) -> None:
+        self.images = images
+        self.global_features = comparison.global_features(features, images)
+        rows = comparison.settings.tile_rows
+        self.tiles = [(tile, comparison.stripes(features, tile)) for tile in _slices(images.start, images.stop, rows)]
 
 
 def global_squares(a: Tensor, b: Tensor) -> Tensor:
     """Unit features [N, D] and [M, D] -> squared Euclidean distances [N, M], in [0, 4]."""
-    return torch.addmm(a.new_tensor(2.0), a, b.T, alpha=-2).clamp_(min=0)
+    return a.new_full((len(a), len(b)), 2.0).addmm_(a, b.T, alpha=-2).clamp_(min=0)
 
 
-def block(rows: Images, columns: Images, tile_columns: int) -> dict[str, Tensor]:
-    """All distances of N row images to M column images, by tiles of columns -> {global, local, dmli}, each [N, M]."""
-    local, dmli = (rows.stripes.new_empty(len(rows), len(columns)) for _ in range(2))
-    for start in range(0, len(columns), tile_columns):
-        tile = slice(start, start + tile_columns)
-        costs = tile_costs(rows.stripes, columns.stripes[tile])
-        local[:, tile], dmli[:, tile] = straight(costs), shortest_path(costs)
-    return {"global": global_squares(rows.global_features, columns.global_features), "local": local, "dmli": dmli}
+def compare(
+    panel: Panel, features: Features, columns: slice, comparison: Comparison, progress: Progress, itself: bool = False
+) -> dict[str, Tensor]:
+    """All distances of a panel's N images to M images of `features` -> {global, local, dmli}, each [N, M].
 
-
-def pair_distances(name: str, queries: Features, gallery: Features) -> PairDistances:
-    """A function of rows [P] and columns [P] -> distances [P] called `name` of these pairs of the Q + G images."""
-
-    def compute(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        found = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), PAIRS_AT_ONCE):
-            some = slice(start, start + PAIRS_AT_ONCE)
-            a, b = (unit_images(_gather(queries, gallery, numbers[some]), CPU) for numbers in (rows, columns))
-            found[some] = _pairs(name, a, b).numpy()
-        return found
-
-    return compute
-
-
-def _pairs(name: str, a: Images, b: Images) -> Tensor:
-    squares = (a.global_features - b.global_features).square().sum(-1)
-    if name == "global":
-        return squares
-    dmli = shortest_path(pair_costs(a.stripes, b.stripes))
-    return dmli if name == "dmli" else squares + dmli
-
-
-def _gather(queries: Features, gallery: Features, numbers: np.ndarray) -> Features:
-    """The images of these numbers, of which queries have the first, as features of their own."""
-    is_query = numbers < len(queries)
-    arrays = {}
-    for field, of_queries in vars(queries).items():
-        arrays[field] = np.empty((len(numbers), *of_queries.shape[1:]), of_queries.dtype)
-        arrays[field][is_query] = of_queries[numbers[is_query]]
-        arrays[field][~is_query] = getattr(gallery, field)[numbers[~is_query] - len(queries)]
-    return Features(**arrays)
+    `itself` says that the columns are the panel's own images: each unordered pair of tiles is then computed once.
+    """
+    found = {"global": global_squares(panel.global_features, comparison.global_features(features, columns))}
+    local, dmli = (torch.empty_like(found["global"]) for _ in range(2))
+    for tile in _slices(columns.start, columns.stop, comparison.settings.tile_columns):
+        right = comparison.stripes(features, tile)
+        for rows, left in panel.tiles:
+            known = max(rows.start - tile.start, 0) if itself else 0
+            if known >= len(right):
+                break
+            at = _within(rows, panel.images), _within(slice(tile.start + known, tile.stop), columns)
+            part = right[known:]
+            comparison.tile(left, part).distances(left, part, local[at], dmli[at])
+            progress(len(left) * len(part))
+    found |= {"local": local, "dmli": dmli}
+    if itself:
+        for rows in (_within(rows, panel.images) for rows, _ in panel.tiles):
+            for matrix in found.values():
+                matrix[rows.stop :, rows] = matrix[rows, rows.stop :].T
+    return found
 
 
 def pairs_to_compute(gallery: int, queries: list[int], settings: DistanceSettings) -> int:
     """The number of pairs that `gallery_lists` and `query_distances` of each query set report to `progress`."""
     symmetric = sum(
-        (min(start + settings.tile_rows, images) - start) * (images - start)
+        (rows.stop - rows.start) * (images - rows.start)
         for images in (gallery, *queries)
-        for start in range(0, images, settings.tile_rows)
+        for panel in _slices(0, images, PANEL)
+        for rows in _slices(panel.start, panel.stop, settings.tile_rows)
     )
     return symmetric + gallery * sum(queries)
 
 
-def gallery_lists(
-    gallery: Images, settings: DistanceSettings, progress: Callable[[int], None]
-) -> dict[str, NearestLists]:
+def gallery_lists(gallery: Features, comparison: Comparison, progress: Progress) -> dict[str, NearestLists]:
     """Nearest lists within the gallery, for every protocol alike; `progress` gets the number of pairs done."""
-    lists = {name: NearestLists(len(gallery), settings.neighbours) for name in RANKED}
-    _add_symmetric(lists, gallery, settings, progress)
+    lists = {name: NearestLists(len(gallery), comparison.settings.neighbours) for name in RANKED}
+    _add_symmetric(lists, gallery, comparison, progress)
     return lists
 
 
 def query_distances(
-    queries: Images,
-    gallery: Images,
+    queries: Features,
+    gallery: Features,
     within_gallery: dict[str, NearestLists],
-    settings: DistanceSettings,
+    comparison: Comparison,
     out: dict[str, np.ndarray],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> dict[str, Neighbours]:
     """Fill `out` = {global, local, dmli} with distances [Q, G], and return the neighbours of all Q + G images."""
     first = len(queries)
     lists = {name: one.shifted(first, first + len(gallery)) for name, one in within_gallery.items()}
-    _add_symmetric(lists, queries, settings, progress)
-    for start in range(0, first, settings.tile_rows):
-        rows = slice(start, min(start + settings.tile_rows, first))
-        found = block(_take(queries, rows), gallery, settings.tile_columns)
-        for name in NAMES:
-            out[name][rows] = found[name].cpu().numpy()
-        for name, values in _ranked(found).items():
-            lists[name].add(rows, values, first)
-            lists[name].add(slice(first, None), values.T, start)
-        progress(len(gallery) * (rows.stop - rows.start))
+    _add_symmetric(lists, queries, comparison, progress)
+    for rows in _slices(0, first, PANEL):
+        panel = Panel(queries, rows, comparison)
+        for columns in _slices(0, len(gallery), PANEL):
+            found = compare(panel, gallery, columns, comparison, progress)
+            for name in NAMES:
+                out[name][rows, columns] = found[name].cpu().numpy()
+            _merge(lists, found, rows, slice(first + columns.start, first + columns.stop))
     return {name: one.neighbours() for name, one in lists.items()}
 
 
 def _add_symmetric(
-    lists: dict[str, NearestLists], images: Images, settings: DistanceSettings, progress: Callable[[int], None]
+    lists: dict[str, NearestLists], features: Features, comparison: Comparison, progress: Progress
 ) -> None:
-    """Take in the distances within a set whose images are numbered from 0: each unordered pair of tiles once."""
-    for start in range(0, len(images), settings.tile_rows):
-        stop = min(start + settings.tile_rows, len(images))
-        found = block(_take(images, slice(start, stop)), _take(images, slice(start, None)), settings.tile_columns)
-        for name, values in _ranked(found).items():
-            lists[name].add(slice(start, stop), values, start)
-            if stop < len(images):
-                lists[name].add(slice(stop, len(images)), values[:, stop - start :].T, start)
-        progress(found["dmli"].numel())
+    """Take in the distances within a set whose images are numbered from 0: each unordered pair of panels once."""
+    for rows in _slices(0, len(features), PANEL):
+        panel = Panel(features, rows, comparison)
+        _merge(lists, compare(panel, features, rows, comparison, progress, itself=True), rows, rows)
+        for columns in _slices(rows.stop, len(features), PANEL):
+            _merge(lists, compare(panel, features, columns, comparison, progress), rows, columns)
 
 
-def _ranked(found: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def _merge(lists: dict[str, NearestLists], found: dict[str, Tensor], rows: slice, columns: slice) -> None:
+    """Distances [N, M] of the images `rows` to the images `columns` into the lists of both."""
     values = {**found, "global_dmli": found["global"] + found["dmli"]}
-    return {name: values[name].cpu().numpy() for name in RANKED}
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # no two write to the same rows of a list
+        merges = [threads.submit(lists[name].add, rows, values[name].cpu().numpy(), columns.start) for name in RANKED]
+        if rows != columns:
+            turned = ((lists[name], values[name].T.contiguous().cpu().numpy()) for name in RANKED)
+            merges += [threads.submit(one.add, columns, matrix, rows.start) for one, matrix in turned]
+        for merge in merges:
+            merge.result()
 
 
-def _take(images: Images, rows: slice) -> Images:
-    return Images(images.global_features[rows], images.stripes[rows])
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
+    for first in range(start, stop, size):
+        yield slice(first, min(first + size, stop))
+
+
+def _within(images: slice, panel: slice) -> slice:
+    return slice(images.start - panel.start, images.stop - panel.start)

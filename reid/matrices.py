@@ -41,13 +41,30 @@ def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
     return matrix
 
 
-def read_all(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """The distances of one protocol, {global, local, dmli, global_dmli} [Q, G]; the last is a sum, in memory."""
+class Sum:
+    """The sum of two matrices [Q, G], made of the rows that are asked for and never as a whole."""
+
+    def __init__(self, one: np.ndarray, other: np.ndarray) -> None:
+        self.parts, self.shape, self.ndim = (one, other), one.shape, one.ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice) -> np.ndarray:
+        one, other = self.parts
+        return one[rows] + other[rows]
+
+
+Matrix = np.ndarray | Sum
+
+
+def read_all(folder: Path, shape: tuple[int, int]) -> dict[str, Matrix]:
+    """The distances of one protocol, {global, local, dmli, global_dmli} [Q, G], to be read by rows."""
     matrices = {name: read(folder / f"{name}.npy", shape) for name in ("global", "local", "dmli")}
-    return {**matrices, "global_dmli": matrices["global"] + matrices["dmli"]}
+    return {**matrices, "global_dmli": Sum(matrices["global"], matrices["dmli"])}
 
 
-def read_columns(distances: Path, reranked: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def read_columns(distances: Path, reranked: Path, shape: tuple[int, int]) -> dict[str, Matrix]:
     """The tables' seven columns of one protocol, each [Q, G], in the tables' order."""
     names = ("global", "dmli", "global_dmli")
     return {

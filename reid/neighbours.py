@@ -11,6 +11,8 @@ import numpy as np
 from reid.errors import InputError
 
 RANKED = ("global", "dmli", "global_dmli")  # the distances that are re-ranked
+NO_IMAGE = np.iinfo(np.int64).max  # the key of an empty place
+COLUMNS_AT_ONCE = 1024  # of a block: few enough that the keys of those that are near take little room
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,51 @@ class NearestLists:
     """Running lists of each image's K nearest images, and its largest distance, while blocks of distances come by.
 
     A distance and its image are one int64 key, the bits of the float (which order as the float does, from 0 up) above
-    the image's index, so that a partition of keys orders by (distance, index).
+    the image's index, so that a partition of keys orders by (distance, index). What is farther than the K-th nearest
+    so far is never made a key: of a large block that is nearly all.
     """
 
     def __init__(self, images: int, nearest: int) -> None:
-        self.keys = np.full((images, nearest), np.iinfo(np.int64).max, np.int64)
+        self.keys = np.full((images, nearest), NO_IMAGE, np.int64)
         self.largest = np.zeros(images, np.float32)
 
     def add(self, rows: slice, distances: np.ndarray, first: int) -> None:
         """Take in distances [R, M] of the images `rows` to the images `first` ... `first + M - 1`."""
-        bits = np.ascontiguousarray(distances, np.float32).view(np.int32).astype(np.int64)
-        keys = np.concatenate([self.keys[rows], (bits << 32) | np.arange(first, first + distances.shape[1])], axis=1)
-        nearest = self.keys.shape[1]
-        self.keys[rows] = np.partition(keys, nearest - 1, axis=1)[:, :nearest]
         self.largest[rows] = np.maximum(self.largest[rows], distances.max(1))
+        limits = self._limits(rows, distances)
+        for start in range(0, distances.shape[1], COLUMNS_AT_ONCE):
+            part = distances[:, start : start + COLUMNS_AT_ONCE]
+            near = np.flatnonzero(np.ascontiguousarray(part <= limits[:, None]))  # 1-D is 9 x faster than `nonzero`
+            row, column = np.divmod(near, part.shape[1])
+            bits = part[row, column].astype(np.float32).view(np.int32).astype(np.int64)
+            self._insert(rows, row, (bits << 32) | (column + (first + start)))
+
+    def _limits(self, rows: slice, distances: np.ndarray) -> np.ndarray:
+        """What each row's K-th nearest is no farther than [R]: by its list, or by the block where that is short."""
+        farthest, nearest = self.keys[rows].max(1), self.keys.shape[1]
+        full = farthest != NO_IMAGE
+        if full.all():
+            return _distances(farthest)
+        block = np.full(len(full), np.inf, np.float32)
+        if distances.shape[1] >= nearest:
+            values = np.array(distances, np.float32, order="C")
+            values.partition(nearest - 1, axis=1)
+            block = values[:, nearest - 1]
+        return np.where(full, _distances(farthest), block)
+
+    def _insert(self, rows: slice, row: np.ndarray, new: np.ndarray) -> None:
+        """Take in keys [P] for the rows [P] of the slice, in ascending order."""
+        lists, nearest = self.keys[rows], self.keys.shape[1]
+        counts = np.bincount(row, minlength=len(lists))
+        keys = np.full((len(lists), nearest + counts.max(initial=0)), NO_IMAGE)
+        keys[:, :nearest] = lists
+        keys[row, nearest + np.arange(len(row)) - (np.cumsum(counts) - counts)[row]] = new
+        self.keys[rows] = np.partition(keys, nearest - 1, axis=1)[:, :nearest]
 
     def shifted(self, first: int, images: int) -> "NearestLists":
         """A copy for a set of `images` images in which these ones are the last, from index `first` on."""
         copy = NearestLists(images, self.keys.shape[1])
-        empty = self.keys == np.iinfo(np.int64).max
+        empty = self.keys == NO_IMAGE
         copy.keys[first:] = np.where(empty, self.keys, self.keys + first)
         copy.largest[first:] = self.largest
         return copy
@@ -52,8 +80,11 @@ class NearestLists:
     def neighbours(self) -> Neighbours:
         """The lists in order, cut to the images that there are."""
         keys = np.sort(self.keys, axis=1)[:, : len(self.keys)]
-        distances = (keys >> 32).astype(np.int32).view(np.float32)
-        return Neighbours(keys & 0xFFFFFFFF, distances, self.largest)
+        return Neighbours(keys & 0xFFFFFFFF, _distances(keys), self.largest)
+
+
+def _distances(keys: np.ndarray) -> np.ndarray:
+    return (keys >> 32).astype(np.int32).view(np.float32)
 
 
 def write(file: Path, neighbours: dict[str, Neighbours]) -> None:

@@ -40,13 +40,15 @@ def rerank(
     largest: ndarray,
     pair_distances: Callable[[ndarray, ndarray], ndarray],
     settings: RerankSettings,
+    out: ndarray | None = None,
 ) -> ndarray:
     """Distances [Q, G], neighbours [N, K], their distances [N, K], row maxima [N] -> re-ranked [Q, G] float32.
 
     N = Q + G, queries first. A row of `indices` lists the K nearest of all N images, the image itself included, by
     (distance, index). `pair_distances` takes rows [P] and columns [P] and returns the distances [P] of these pairs; it
     is asked once, for the pairs that the expansion needs and the row's list does not hold. The result is
-    `lambda * d / largest + (1 - lambda) * Jaccard`, so in [0, 1]. Raises InputError when K is too small for k1 or k2.
+    `lambda * d / largest + (1 - lambda) * Jaccard`, in [0, 1], written to `out` (maybe memory-mapped) or a new array.
+    `query_distances` are read by rows. Raises InputError when K is too small for k1 or k2.
     """
     _check(query_distances, indices, distances, largest, settings)
     scale = np.where(largest > 0, largest, 1).astype(np.float32)  # where all distances are 0 they stay 0
@@ -56,7 +58,7 @@ def rerank(
     queries, gallery = encoding[: len(query_distances)], encoding[len(query_distances) :].tocsc()
     share = np.float32(settings.lambda_value)
     factor = share / scale[: len(query_distances), None]
-    result = np.empty(query_distances.shape, np.float32)
+    result = np.empty(query_distances.shape, np.float32) if out is None else out
     for start in tqdm(range(0, len(result), QUERIES_AT_ONCE), "re-ranking", leave=False, delay=2):
         rows = slice(start, start + QUERIES_AT_ONCE)
         common = _sums_of_minima(queries[rows], gallery)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from reid import command, config, distances, features, matrices, neighbours
+from reid import command, config, distances, features, matrices, neighbours, plans
 from reid.device import choose_device
-from reid.distances import DistanceSettings
+from reid.distances import Comparison, DistanceSettings
 from reid.matrices import PROTOCOLS
 
 
@@ -20,20 +20,22 @@ def main() -> None:
     args = parser.parse_args()
 
     settings = config.settings(DistanceSettings, config.section(config.read(args.params), "distances"), "distances")
-    device = choose_device(settings.device)
-    gallery = distances.unit_images(features.read(args.features / "gallery"), device)
+    comparison = Comparison(settings, choose_device(settings.device))
+    gallery = features.read(args.features / "gallery")
     queries = {
-        protocol: distances.unit_images(features.read(args.features / split), device)
+        protocol: features.read(args.features / split)
         for protocol, split in PROTOCOLS.items()
         if split == "query" or (args.features / split).exists()
     }
-    total = distances.pairs_to_compute(len(gallery), [len(images) for images in queries.values()], settings)
-    with command.whole(args.out) as out, tqdm(total=total, desc="distances", unit="pair", unit_scale=True) as bar:
-        within = distances.gallery_lists(gallery, settings, bar.update)
+    plan = plans.plan(gallery, list(queries.values()), settings)
+    print(plan)
+    plans.check(plan, settings, args.out)
+    with command.whole(args.out) as out, tqdm(total=plan.pairs, desc="distances", unit="pair", unit_scale=True) as bar:
+        within = distances.gallery_lists(gallery, comparison, bar.update)
         for protocol, images in queries.items():
             folder = out / protocol
             written = matrices.create(folder, distances.NAMES, (len(images), len(gallery)))
-            found = distances.query_distances(images, gallery, within, settings, written, bar.update)
+            found = distances.query_distances(images, gallery, within, comparison, written, bar.update)
             neighbours.write(folder / "neighbours.npz", found)
 
 

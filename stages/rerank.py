@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from reid import command, config, features, matrices, neighbours
-from reid.distances import pair_distances
 from reid.matrices import PROTOCOLS
 from reid.neighbours import RANKED
+from reid.pairs import pair_distances
 from reid.reranking import RerankSettings, rerank
 
 
@@ -29,8 +29,8 @@ def main() -> None:
             written = matrices.create(out / protocol, RANKED, shape)
             for name, nearest in neighbours.read(args.distances / protocol / "neighbours.npz").items():
                 missing_pairs = pair_distances(name, queries, gallery)
-                written[name][:] = rerank(
-                    distances[name], **vars(nearest), pair_distances=missing_pairs, settings=settings
+                rerank(
+                    distances[name], **vars(nearest), pair_distances=missing_pairs, settings=settings, out=written[name]
                 )
 
 

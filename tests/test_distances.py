@@ -7,8 +7,10 @@ import torch
 from reid import distances
 from reid.distances import DistanceSettings
 from reid.errors import InputError
+from reid.evaluation import evaluate
 from reid.features import Features
 from reid.neighbours import RANKED
+from reid.pairs import pair_distances
 from tests.test_alignment import slow_costs, slow_path
 from tests.test_neighbours import assert_equal, slow_neighbours
 
@@ -30,10 +32,10 @@ def golden_features(side):
 def compute(queries, gallery, settings):
     """Everything that the stage computes: the matrices, the neighbours, and the pairs reported to the bar."""
     done = []
-    queries, gallery = distances.unit_images(queries, CPU), distances.unit_images(gallery, CPU)
-    within = distances.gallery_lists(gallery, settings, done.append)
+    comparison = distances.Comparison(settings, CPU)
+    within = distances.gallery_lists(gallery, comparison, done.append)
     out = {name: np.full((len(queries), len(gallery)), np.nan, np.float32) for name in distances.NAMES}
-    found = distances.query_distances(queries, gallery, within, settings, out, done.append)
+    found = distances.query_distances(queries, gallery, within, comparison, out, done.append)
     return out, found, sum(done)
 
 
@@ -51,10 +53,12 @@ def slow_distances(a, b):
     return found
 
 
+@pytest.mark.parametrize("panel", [4096, 4])
 @pytest.mark.parametrize(("queries", "gallery", "rows", "columns"), [(5, 11, 3, 4), (1, 1, 128, 256), (7, 2, 2, 1)])
-def test_tiles_give_what_pairs_give(queries, gallery, rows, columns):
+def test_tiles_give_what_pairs_give(queries, gallery, rows, columns, panel, monkeypatch):
+    monkeypatch.setattr(distances, "PANEL", panel)
     a, b = random_features(queries, 1), random_features(gallery, 2)
-    settings = DistanceSettings(neighbours=4, tile_rows=rows, tile_columns=columns, device="cpu")
+    settings = DistanceSettings(neighbours=4, tile_rows=rows, tile_columns=columns, precision="fp32", device="cpu")
     out, found, done = compute(a, b, settings)
     for name, expected in slow_distances(a, b).items():
         np.testing.assert_allclose(out[name], expected, rtol=1e-5, atol=1e-6)
@@ -72,15 +76,17 @@ def test_tiles_give_what_pairs_give(queries, gallery, rows, columns):
 
 def test_the_size_of_tiles_changes_nothing_but_rounding():
     a, b = random_features(9, 1), random_features(21, 2)
-    one, _, _ = compute(a, b, DistanceSettings(5, 128, 256, "cpu"))
-    other, _, _ = compute(a, b, DistanceSettings(5, 2, 3, "cpu"))
+    one, _, _ = compute(a, b, DistanceSettings(5, 128, 256, "fp32", "cpu"))
+    other, _, _ = compute(a, b, DistanceSettings(5, 2, 3, "fp32", "cpu"))
     for name in distances.NAMES:
         np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
 
 
 def test_distances_agree_with_the_published_code():
     golden = np.load("tests/data/distances.npz")
-    out, _, _ = compute(golden_features("query"), golden_features("gallery"), DistanceSettings(50, 16, 64, "cpu"))
+    out, _, _ = compute(
+        golden_features("query"), golden_features("gallery"), DistanceSettings(50, 16, 64, "fp32", "cpu")
+    )
     for name in distances.NAMES:
         np.testing.assert_allclose(out[name], golden[f"dist_{name}"], rtol=1e-5)
     np.testing.assert_allclose(out["global"] + out["dmli"], golden["dist_global_dmli"], rtol=1e-5)
@@ -89,35 +95,82 @@ def test_distances_agree_with_the_published_code():
 def test_the_global_distance_is_squared_and_at_most_four():
     one = random_features(1, 0)
     opposite = Features(-one.global_features, one.stripes, one.pids, one.camids)
-    out, _, _ = compute(one, opposite, DistanceSettings(5, 8, 8, "cpu"))
+    out, _, _ = compute(one, opposite, DistanceSettings(5, 8, 8, "fp32", "cpu"))
     assert out["global"].item() == pytest.approx(4, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", RANKED)
 def test_single_pairs_are_those_of_the_tiles(name):
     queries, gallery = random_features(4, 1), random_features(6, 2)
-    _, found, _ = compute(queries, gallery, DistanceSettings(10, 8, 8, "cpu"))
+    _, found, _ = compute(queries, gallery, DistanceSettings(10, 8, 8, "fp32", "cpu"))
     full = np.empty((10, 10), np.float32)
     np.put_along_axis(full, found[name].indices, found[name].distances, 1)
     rows, columns = np.nonzero(~np.eye(10, dtype=bool))
-    pairs = distances.pair_distances(name, queries, gallery)(rows, columns)
+    pairs = pair_distances(name, queries, gallery)(rows, columns)
     np.testing.assert_allclose(pairs, full[rows, columns], rtol=1e-5, atol=1e-6)
 
 
 def test_duplicates_are_each_others_nearest():
     one = random_features(3, 0)
-    _, found, _ = compute(one, one, DistanceSettings(2, 8, 8, "cpu"))
+    _, found, _ = compute(one, one, DistanceSettings(2, 8, 8, "fp32", "cpu"))
     assert {frozenset(row) for row in found["global"].indices.tolist()} == {frozenset((i, i + 3)) for i in range(3)}
+
+
+@pytest.mark.parametrize("panel", [4096, 4])
+def test_equal_distances_are_in_the_order_of_the_images(panel, monkeypatch):
+    monkeypatch.setattr(distances, "PANEL", panel)
+    one = np.zeros((1, 8, 4), np.float32)
+    one[..., 0] = 1  # products of these are exact, so that all distances are equal
+    labels = np.zeros(7, np.int64)
+    same = Features(np.repeat(one[:, 0], 7, 0), np.repeat(one, 7, 0), labels, labels)
+    _, found, _ = compute(same, same, DistanceSettings(5, 3, 2, "fp32", "cpu"))
+    for name in RANKED:
+        assert (found[name].indices == np.arange(5)).all()
+        assert (found[name].distances == found[name].largest[:, None]).all()
+
+
+def clustered_features(images, people, seed):
+    """Non-negative features of few directions, as a network's are, around the people's own."""
+    rng, directions = np.random.default_rng(seed), np.random.default_rng(99).standard_normal((12, 9 * 64))
+    pids = np.arange(images) % people
+    centres = np.random.default_rng(5).standard_normal((people, 12))
+    arrays = np.maximum((centres[pids] + 0.9 * rng.standard_normal((images, 12))) @ directions, 0)
+    arrays = arrays.reshape(images, 9, 64).astype(np.float32)
+    return Features(arrays[:, 0], arrays[:, 1:], pids, np.full(images, seed))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_lower_precision_hardly_moves_ranks(precision):
+    queries, gallery = clustered_features(60, 20, 1), clustered_features(300, 30, 2)
+    labels = queries.pids, gallery.pids, queries.camids, gallery.camids
+    exact, _, _ = compute(queries, gallery, DistanceSettings(30, 64, 64, "fp32", "cpu"))
+    close, _, _ = compute(queries, gallery, DistanceSettings(30, 64, 64, precision, "cpu"))
+    np.testing.assert_array_equal(close["global"], exact["global"])
+    for name in ("local", "dmli"):
+        np.testing.assert_allclose(close[name], exact[name], rtol=0, atol=0.03)
+        one, other = evaluate(exact[name], *labels), evaluate(close[name], *labels)
+        assert 0.3 < one.cmc[0] < 1
+        assert abs(one.cmc[0] - other.cmc[0]) <= 1 / 60
+        assert abs(one.mAP - other.mAP) < 0.005
+
+
+def test_an_unknown_precision_and_int8_on_a_gpu_are_refused():
+    with pytest.raises(InputError, match=r"distances.precision .* got 'fp16', wanted one of fp32, bf16, int8"):
+        DistanceSettings(1, 1, 1, "fp16", "cpu")
+    with pytest.raises(InputError, match="int8 is for the CPU"):
+        distances.Comparison(DistanceSettings(1, 1, 1, "int8", "cuda"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize("field", ["neighbours", "tile_rows", "tile_columns"])
 def test_numbers_below_one_are_refused(field):
     with pytest.raises(InputError, match="at least 1"):
-        DistanceSettings(**{"neighbours": 1, "tile_rows": 1, "tile_columns": 1, "device": "cpu", field: 0})
+        DistanceSettings(
+            **{"neighbours": 1, "tile_rows": 1, "tile_columns": 1, "precision": "fp32", "device": "cpu", field: 0}
+        )
 
 
 def test_neighbours_are_alike_in_two_runs():
     a, b = random_features(5, 1), random_features(8, 2)
-    settings = DistanceSettings(4, 3, 4, "cpu")
+    settings = DistanceSettings(4, 3, 4, "fp32", "cpu")
     for name, one in compute(a, b, settings)[1].items():
         assert_equal(one, compute(a, b, settings)[1][name])

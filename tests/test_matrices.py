@@ -18,7 +18,9 @@ def folder(tmp_path):
 def test_all_distances_of_a_protocol_and_their_sum(folder):
     found = matrices.read_all(folder, (2, 3))
     assert list(found) == ["global", "local", "dmli", "global_dmli"]
-    assert found["global_dmli"].tolist() == [[2, 4, 6], [8, 10, 12]]
+    total = found["global_dmli"]
+    assert total[:].tolist() == [[2, 4, 6], [8, 10, 12]]
+    assert (total[1].tolist(), total.shape, total.ndim, len(total)) == ([8, 10, 12], (2, 3), 2, 2)
 
 
 def test_columns_are_in_the_tables_order(folder, tmp_path):

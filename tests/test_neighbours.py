@@ -19,10 +19,13 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("at_once", [1024, 2])
+@pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("nearest", [1, 3, 12, 40])
 @pytest.mark.parametrize("values", [1000, 3, 1])  # of 3 or 1 values many are equal
-def test_blocks_in_any_order_make_the_full_sorts_lists(nearest, values):
-    distances = np.random.default_rng(values).integers(values, size=(12, 12)).astype(np.float32) / 7
+def test_blocks_in_any_order_make_the_full_sorts_lists(nearest, values, order, at_once, monkeypatch):
+    monkeypatch.setattr(neighbours, "COLUMNS_AT_ONCE", at_once)
+    distances = np.random.default_rng(values).integers(values, size=(12, 12)).astype(np.float32, order=order) / 7
     lists = NearestLists(12, nearest)
     for rows in (slice(5, 12), slice(0, 5)):
         for first, stop in ((7, 12), (0, 4), (4, 7)):

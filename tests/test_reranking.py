@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reid.errors import InputError
+from reid.matrices import Sum
 from reid.reranking import RerankSettings, rerank
 
 PAPER = RerankSettings(k1=20, k2=6, lambda_value=0.3)
@@ -127,6 +128,17 @@ def test_arguments_are_left_alone():
     for argument in arguments:
         argument.setflags(write=False)
     rerank(*arguments, Pairs(distances), PAPER)
+
+
+def test_the_result_goes_where_it_is_told_and_distances_are_read_by_rows(tmp_path):
+    distances = clustered(50, people=4, seed=6)
+    indices = np.argsort(distances, axis=1, kind="stable")
+    lists = indices, np.take_along_axis(distances, indices, 1), distances.max(1)
+    half = distances[:20, 20:] / 2
+    expected = rerank(half + half, *lists, Pairs(distances), PAPER)
+    file = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", np.float32, (20, 30))
+    assert rerank(Sum(half, half), *lists, Pairs(distances), PAPER, out=file) is file
+    np.testing.assert_array_equal(file, expected)
 
 
 def dmli(a, b):

@@ -1,0 +1,95 @@
+"""What the distances stage will need, told before it starts: pairs, memory and disk; a refusal where there is less."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from reid.distances import NAMES, PANEL, DistanceSettings, pairs_to_compute
+from reid.errors import InputError
+from reid.features import Features
+from reid.neighbours import COLUMNS_AT_ONCE, RANKED
+from reid.tiles import OPERANDS, PRODUCTS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes: pairs of images to compare; bytes of memory for tiles and panels, and for lists; bytes on disk."""
+
+    pairs: int
+    panels: int
+    lists: int
+    disk: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory in all, beyond what Python and its libraries take (about 0.4 GB)."""
+        return self.panels + self.lists
+
+    def __str__(self) -> str:
+        return f"distances of {self.pairs:,} pairs: {_gb(self.memory)} of memory, {_gb(self.disk)} on disk"
+
+
+def plan(gallery: Features, queries: list[Features], settings: DistanceSettings) -> Plan:
+    """The plan for a gallery and its query sets. Features are memory-mapped, so they take no memory of their own."""
+    counts, kept = [len(images) for images in queries], settings.neighbours
+    most = max(counts)
+    per_image = len(RANKED) * kept
+    return Plan(
+        pairs=pairs_to_compute(len(gallery), counts, settings),
+        panels=_panels(gallery, max(most, len(gallery)), settings),
+        # running lists of the gallery's (8 bytes a place), and of all images with what is written of them (8 + 12)
+        lists=8 * per_image * len(gallery) + 20 * per_image * (len(gallery) + most),
+        disk=sum(4 * len(NAMES) * count * len(gallery) + 12 * per_image * (count + len(gallery)) for count in counts),
+    )
+
+
+def check(planned: Plan, settings: DistanceSettings, output: str | Path) -> None:
+    """Raise InputError, with what would help, when memory or the output's disk is smaller than planned."""
+    available, free = available_memory(), free_disk(Path(output))
+    if planned.memory > available:
+        help_ = "close other programs or take a larger machine"
+        if planned.panels < available:
+            fitting = settings.neighbours * (available - planned.panels) // planned.lists
+            help_ = f"set distances.neighbours to {fitting} or less (rerank.k1 + 1 are needed)"
+        raise InputError(f"{planned}, but {_gb(available)} of memory are available: {help_}.")
+    if planned.disk > free:
+        raise InputError(
+            f"{planned}, but {_gb(free)} are free where {output} is to be: free some, or name an output folder on a "
+            "larger disk. Without the features' query_partial it takes about half."
+        )
+
+
+def available_memory() -> int:
+    """Bytes that programs can have without swapping, or all there is where the system does not tell; a container's."""
+    meminfo, container = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    told = dict(line.split(":") for line in meminfo.read_text().splitlines()) if meminfo.exists() else {}
+    limit = container.read_text().strip() if container.exists() else "max"
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if "MemAvailable" in told:
+        available = int(told["MemAvailable"].split()[0]) * 1024
+    return available if limit == "max" else min(available, int(limit))
+
+
+def free_disk(output: Path) -> int:
+    """Bytes free on the disk where `output` is or will be."""
+    output = output.absolute()
+    return shutil.disk_usage(next(folder for folder in (output, *output.parents) if folder.exists())).free
+
+
+def _panels(features: Features, largest: int, settings: DistanceSettings) -> int:
+    """Bytes for a panel of rows, a tile of columns, its cells, and the distances of two panels."""
+    images, (_, stripes, channels) = min(PANEL, largest), features.stripes.shape
+    rows, columns = min(settings.tile_rows, images), min(settings.tile_columns, images)
+    operand, product = OPERANDS[settings.precision].itemsize, PRODUCTS[settings.precision]
+    cell = 4 + (0 if product == torch.float32 else product.itemsize)
+    ready = (images + columns) * stripes * channels * operand + 3 * images * features.global_features.shape[1] * 4
+    tile = rows * columns * stripes * (stripes * cell + 4)
+    places = images * min(COLUMNS_AT_ONCE, images)
+    return ready + tile + images * images * 4 * (len(NAMES) + 1 + len(RANKED)) + 40 * places
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

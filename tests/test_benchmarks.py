@@ -1,0 +1,80 @@
+"""The benchmarks at a tiny size: what they compare gives the same results, and what they write."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import clusters, precisions, textbook
+from reid import features
+from reid.distances import DistanceSettings
+from reid.evaluation import evaluate
+from reid.reranking import RerankSettings, rerank
+from tests.test_reranking import Pairs, clustered
+from tests.test_tiles import expected, random_stripes
+
+TINY = clusters.Size(people=4, cameras=3, queries=8, gallery=40, distractors=8)
+
+
+def test_textbook_distances_are_those_of_the_library():
+    a, b = random_stripes(3, 1), random_stripes(5, 2)
+    local, dmli = expected(a, b)
+    a, b = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    np.testing.assert_allclose(textbook.unaligned(a, b), local, rtol=1e-4)
+    np.testing.assert_allclose(textbook.dmli(a, b), dmli, rtol=1e-4)
+
+
+@pytest.mark.parametrize("k2", [1, 6])
+def test_textbook_re_ranking_is_that_of_the_library(k2):
+    square = clustered(80, people=5, seed=3)
+    order = np.argsort(square, axis=1, kind="stable")
+    lists = order, np.take_along_axis(square, order, 1), square.max(1)
+    found = rerank(square[:9, 9:], *lists, Pairs(square), RerankSettings(20, k2, 0.3))
+    np.testing.assert_allclose(textbook.rerank(square, 9, 20, k2, 0.3), found, atol=1e-5)
+
+
+def test_textbook_evaluation_is_that_of_the_library():
+    rng = np.random.default_rng(0)
+    distances = rng.random((20, 60))
+    labels = rng.integers(1, 6, 20), rng.integers(0, 6, 60), rng.integers(1, 4, 20), rng.integers(1, 4, 60)
+    found = evaluate(distances, *labels)
+    assert textbook.evaluate(distances, *labels) == pytest.approx((found.cmc[0], found.mAP))
+
+
+@pytest.mark.parametrize("size", [TINY, clusters.SIZES["msmt17"].scaled(0.001)])  # the latter has no distractors
+def test_random_features_are_what_the_stages_read(size, tmp_path):
+    clusters.write(tmp_path, size, channels=16)
+    queries, gallery = (features.read(tmp_path / split) for split in ("query", "gallery"))
+    assert (len(queries), len(gallery)) == (size.queries, size.gallery)
+    assert (gallery.pids == 0).sum() == size.distractors
+    assert set(queries.pids) == set(range(1, size.people + 1)) == set(gallery.pids) - {0}
+    some = precisions.of_people(gallery, 2)
+    assert set(some.pids) <= {0, 1, 2}
+    settings = DistanceSettings(21, 16, 16, "fp32", "cpu")
+    scores = precisions.scores(queries, gallery, settings, RerankSettings(3, 2, 0.3))
+    assert len(scores) == 7
+    assert all(0 < score["mAP"] <= 100 for score in scores.values())
+
+
+def test_a_scaled_size_keeps_its_proportions_and_a_minimum():
+    quarter = clusters.SIZES["market1501"].scaled(0.25)
+    assert (quarter.people, quarter.cameras, quarter.queries, quarter.gallery) == (188, 6, 842, 3978)
+    least = clusters.SIZES["market1501"].scaled(1e-6)
+    assert (least.people, least.queries, least.gallery, least.distractors) == (2, 2, 4, 0)
+
+
+def test_the_command_writes_a_table_and_its_numbers(tmp_path):
+    small = ["--scale", "0.01", "--channels", "16", "--threads", "1", "--out", tmp_path, "--precision", "int8"]
+    command = [sys.executable, "-m", "benchmarks", *map(str, small), "--steps", "features", "products", "distances"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "market1501-0.01-int8.json").read_text())
+    assert set(found["steps"]) == {"features", "products", "distances"}
+    for step in found["steps"].values():
+        assert step["seconds"] > 0
+        assert step["peak"] > 1e7
+    told = (tmp_path / "market1501-0.01-int8.md").read_text()
+    assert "34 queries x 159 gallery images" in told
+    assert "| distances" in told

@@ -1,0 +1,77 @@
+"""What a plan counts, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from reid import plans
+from reid.distances import DistanceSettings
+from reid.errors import InputError
+from reid.features import Features
+from tests.conftest import run_stage
+
+SETTINGS = DistanceSettings(neighbours=100, tile_rows=128, tile_columns=256, precision="fp32", device="cpu")
+
+
+def features(images, stripes=8, channels=2048):
+    """Features of any size that take no memory."""
+    labels = np.broadcast_to(np.int64(0), images)
+    number = np.float32(0)
+    shapes = (images, channels), (images, stripes, channels)
+    return Features(*(np.broadcast_to(number, shape) for shape in shapes), labels, labels)
+
+
+def test_market1501():
+    plan = plans.plan(features(15_913), [features(3_368)], SETTINGS)
+    pairs, images = 15_913 * 3_368, 15_913 + 3_368
+    assert images * images / 2 < plan.pairs < 1.02 * images * images / 2
+    assert plan.disk == 4 * 3 * pairs + 12 * 3 * 100 * images
+    assert 0.5e9 < plan.memory < 2e9
+    assert str(plan).startswith("distances of 187,")
+
+
+def test_memory_grows_with_the_lists_only():
+    market, many = (plans.plan(features(gallery), [features(3_368)], SETTINGS) for gallery in (15_913, 515_913))
+    assert many.panels == market.panels
+    assert many.lists > 20 * market.lists
+
+
+def test_two_protocols_share_the_gallery():
+    gallery, queries = features(900), features(100)
+    one, two = (plans.plan(gallery, [queries] * count, SETTINGS) for count in (1, 2))
+    assert two.disk == 2 * one.disk
+    assert two.pairs < 1.5 * one.pairs
+    assert two.memory == one.memory
+
+
+def test_one_query_and_a_gallery_of_one():
+    plan = plans.plan(features(1), [features(1)], SETTINGS)
+    assert plan.pairs == 3  # each with itself, and with each other
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "told"),
+    [
+        (100e6, 1e15, r"0\.1 GB of memory are available: close other programs"),
+        (1.5e9, 1e15, r"1\.5 GB of memory are available: set distances\.neighbours to \d\d or less"),
+        (1e12, 1e9, r"GB on disk, but 1\.0 GB are free where out is to be: free some"),
+    ],
+)
+def test_what_does_not_fit_is_refused(memory, disk, told, monkeypatch):
+    monkeypatch.setattr(plans, "available_memory", lambda: int(memory))
+    monkeypatch.setattr(plans, "free_disk", lambda output: int(disk))
+    plan = plans.plan(features(82_161), [features(11_659)], SETTINGS)
+    with pytest.raises(InputError, match=told):
+        plans.check(plan, SETTINGS, "out")
+
+
+def test_this_machine_has_memory_and_disk(tmp_path):
+    assert plans.available_memory() > 1e6
+    assert plans.free_disk(tmp_path / "not" / "there" / "yet") > 1e6
+
+
+def test_the_stage_tells_its_plan_and_stops_before_it_writes(copied, params_file, monkeypatch, capsys):
+    monkeypatch.setattr(plans, "free_disk", lambda output: 1000)
+    code = run_stage("distances", copied / "features", copied / "out", "--params", params_file)
+    assert "0.0 GB are free" in code
+    assert capsys.readouterr().out.startswith("distances of ")
+    assert not list(copied.glob("*out*"))
