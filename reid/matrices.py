@@ -33,6 +33,8 @@ def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
         raise InputError(f"{file} is missing: wanted distances of {shape}. Run the stage that writes it.") from None
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{file} cannot be read as an array: {error}. Run the stage that writes it anew.") from None
+    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f":
+        raise InputError(f"{file} holds {getattr(matrix, 'dtype', 'several arrays')}, wanted distances, float32.")
     if matrix.shape != shape:
         raise InputError(
             f"{file} has shape {matrix.shape}, wanted {shape}, queries x gallery of the features. "

@@ -3,6 +3,7 @@
 What re-ranking needs of the (Q + G) x (Q + G) distances, so that no stage holds those.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,26 @@ def read(file: str | Path) -> dict[str, Neighbours]:
     fields = ("indices", "distances", "largest")
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return {name: Neighbours(*(arrays[f"{name}_{field}"] for field in fields)) for name in RANKED}
-    except (OSError, KeyError, ValueError, EOFError) as error:
+            found = {name: Neighbours(*(arrays[f"{name}_{field}"] for field in fields)) for name in RANKED}
+    except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} holds no neighbours: {error}. Run the distances stage first.") from None
+    for name, one in found.items():
+        _check(one, f"{name} of {file}")
+    return found
+
+
+def _check(one: Neighbours, where: str) -> None:
+    """Raise InputError unless the arrays are [N, K], [N, K] and [N], of images 0 ... N - 1 and finite distances."""
+    images = len(one.largest) if one.largest.ndim == 1 else -1
+    is_shaped = one.indices.ndim == 2 and one.indices.shape == one.distances.shape and len(one.indices) == images
+    is_typed = one.indices.dtype.kind == "i" and one.distances.dtype.kind == one.largest.dtype.kind == "f"
+    if not is_shaped or not is_typed:
+        raise InputError(
+            f"the neighbours by {where} are indices {one.indices.dtype} {one.indices.shape}, distances "
+            f"{one.distances.dtype} {one.distances.shape}, largest {one.largest.dtype} {one.largest.shape}; "
+            "wanted whole numbers [N, K], numbers [N, K] and [N]. Run the distances stage anew."
+        )
+    if not (((one.indices >= 0) & (one.indices < images)).all() and np.isfinite(one.distances).all()):
+        raise InputError(f"the neighbours by {where} name images that are not there, or distances that are no numbers.")
+    if not np.isfinite(one.largest).all():
+        raise InputError(f"the largest distances by {where} are not all numbers. Run the distances stage anew.")

@@ -27,6 +27,8 @@ def main() -> None:
         for protocol, split in PROTOCOLS.items()
         if split == "query" or (args.features / split).exists()
     }
+    for protocol, images in queries.items():
+        features.check_alike(images, gallery, args.features / PROTOCOLS[protocol])
     plan = plans.plan(gallery, list(queries.values()), settings)
     print(plan)
     plans.check(plan, settings, args.out)

@@ -40,6 +40,10 @@ def test_missing_broken_and_other_files_are_named(folder):
         matrices.read(folder / "none.npy", (2, 3))
     with pytest.raises(InputError, match=r"global\.npy has shape \(2, 3\), wanted \(3, 3\)"):
         matrices.read(folder / "global.npy", (3, 3))
+    np.save(folder / "local.npy", np.full((2, 3), "near"))
+    with pytest.raises(InputError, match=r"local\.npy holds <U4, wanted distances"):
+        matrices.read_all(folder, (2, 3))
+    np.save(folder / "local.npy", np.zeros((2, 3), np.float32))
     (folder / "dmli.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(InputError, match=r"dmli\.npy cannot be read"):
         matrices.read_all(folder, (2, 3))

@@ -1,5 +1,7 @@
 """Running nearest lists against a full sort, and their file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,31 @@ def test_lists_of_a_gallery_go_on_behind_queries():
     assert_equal(within.neighbours(), slow_neighbours(distances[3:, 3:], 4))
 
 
+def some_neighbours():
+    rng = np.random.default_rng(0)
+    return {name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3) for name in neighbours.RANKED}
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "told"),
+    [
+        ("indices", lambda array: array + 3, "name images that are not there"),
+        ("indices", lambda array: array - 1, "name images that are not there"),
+        ("indices", lambda array: array[0], r"indices int64 \(3,\)"),
+        ("indices", lambda array: array.astype(float), "indices float64"),
+        ("distances", lambda array: array * np.nan, "distances that are no numbers"),
+        ("largest", lambda array: array * np.nan, "are not all numbers"),
+        ("largest", lambda array: array[:4], r"largest float32 \(4,\)"),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(field, change, told, tmp_path):
+    written = some_neighbours()
+    written["dmli"] = replace(written["dmli"], **{field: change(getattr(written["dmli"], field))})
+    neighbours.write(tmp_path / "neighbours.npz", written)
+    with pytest.raises(InputError, match=told):
+        neighbours.read(tmp_path / "neighbours.npz")
+
+
 def test_the_file_holds_what_was_written(tmp_path):
     rng = np.random.default_rng(0)
     written = {name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3) for name in neighbours.RANKED}
@@ -58,6 +85,18 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK no zip")
     with pytest.raises(InputError, match=r"broken\.npz holds no neighbours"):
         neighbours.read(tmp_path / "broken.npz")
+    neighbours.write(tmp_path / "whole.npz", some_neighbours())
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cut\.npz holds no neighbours"):
+        neighbours.read(tmp_path / "cut.npz")
+    (tmp_path / "flipped.npz").write_bytes(content[:300] + bytes([content[300] ^ 255]) + content[301:])
+    with pytest.raises(InputError, match=r"flipped\.npz"):
+        neighbours.read(tmp_path / "flipped.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    with pytest.raises(InputError, match=r"array\.npz holds no neighbours"):
+        neighbours.read(tmp_path / "array.npz")
     np.savez(tmp_path / "other.npz", indices=np.zeros(3))
     with pytest.raises(InputError, match=r"other\.npz holds no neighbours"):
         neighbours.read(tmp_path / "other.npz")
