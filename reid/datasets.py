@@ -5,7 +5,7 @@ A dataset is a module with a Reader, and a line of READERS.
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from reid import cuhk03, dukemtmcreid, market1501, msmt17, own, partialreid
@@ -77,8 +77,17 @@ def only_present(splits: Splits, allow_incomplete: bool = False) -> Splits:
     return kept
 
 
-def check_counts(folder: Path, splits: Splits, published: Mapping[str, Counts], allow_incomplete: bool = False) -> None:
-    """Raise InputError saying by how much `splits`, read in `folder`, differ from their published counts."""
+def check_counts(
+    folder: Path,
+    splits: Splits,
+    published: Mapping[str, Counts],
+    allow_incomplete: bool = False,
+    names: Callable[[], Mapping[str, list[str]]] | None = None,
+) -> None:
+    """Raise InputError saying by how much `splits`, read in `folder`, differ from their published counts.
+
+    With `names`, the official file names of each split, it also says which are missing.
+    """
     differences = []
     for split, counts in published.items():
         for what, wanted, got in zip(Counts._fields, counts, count(splits[split]), strict=True):
@@ -87,9 +96,20 @@ def check_counts(folder: Path, splits: Splits, published: Mapping[str, Counts], 
                 differences.append(f"{split} has {got:,} {what} of {wanted:,} ({abs(got - wanted):,} {more})")
     if differences and not allow_incomplete:
         raise InputError(
-            f"{folder} is not the dataset as published: {'; '.join(differences)}. Unpack the archive again, or set "
+            f"{folder} is not the dataset as published: {'; '.join(differences)}.{_missing(splits, names)} "
+            "Unpack the archive again, or set "
             f"`prepare.allow_incomplete: true` in params.yaml to use the folder as it is."
         )
+
+
+def _missing(splits: Splits, names: Callable[[], Mapping[str, list[str]]] | None) -> str:
+    """A sentence that names the first five missing images of every split, or nothing."""
+    told = []
+    for split, official in (names() if names else {}).items():
+        absent = sorted(set(official) - {record.name for record in splits[split]})
+        more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
+        told += [f"{', '.join(absent[:5])}{more} of {split}"] * bool(absent)
+    return f" Missing are {'; '.join(told)}." if told else ""
 
 
 def check_splits(splits: Splits, wanted: Sequence[str], where: str) -> None:

@@ -1,5 +1,6 @@
 """Market-1501 (Zheng et al., ICCV 2015), with its 500,000 distractors or without."""
 
+import gzip
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from reid.records import Counts, Reader, Record, SourceSettings, Splits
 
 PATTERN = r"(?P<pid>-1|[0-9]{4})_c(?P<camid>[1-6])s[1-6]_[0-9]{6}_[0-9]{2}\.jpg(\.jpg)?"
 DISTRACTORS = 500_000
+NAMES = Path(__file__).parent / "names"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ def published(settings: Market1501Settings) -> dict[str, Counts]:
     }
 
 
+def names() -> dict[str, list[str]]:
+    """The file names of each split as distributed, junk left out; from the lists of triplet-reid (MIT licence)."""
+    lists = {"train": "train", "query": "query", "gallery": "test"}
+    found = {}
+    for split, stem in lists.items():
+        with gzip.open(NAMES / f"market1501_{stem}.csv.gz", "rt", encoding="utf-8") as file:
+            rows = [line.strip().split(",") for line in file]
+        found[split] = [Path(path).name for pid, path in rows if pid != "-1"]
+    return found
+
+
 def distractors_in(folder: Path) -> Path | None:
     """The flat folder of distractors_500k.zip, unpacked in the dataset's folder or beside it; None where it is not."""
     return next((place for place in _places(folder) if place.is_dir()), None)
@@ -66,4 +79,5 @@ READER = Reader(
     read,
     ("Market-1501-v15.09.15", "Market-1501", "market1501", "market_1501", "market"),
     published,
+    names,
 )

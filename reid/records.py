@@ -52,13 +52,15 @@ class Reader:
 
     settings: the dataclass of its source. read: the dataset's folder and those settings -> records of train, query
     and gallery. folders: the names its folder goes by, the official one first; none means the raw folder itself.
-    published: the settings -> the published counts of each split.
+    published: the settings -> the published counts of each split. names: the file names of each split, where there is
+    a list of them, to say which are missing.
     """
 
     settings: type[SourceSettings]
     read: Callable[[Path, Any], Splits]
     folders: tuple[str, ...]
     published: Callable[[Any], dict[str, Counts]]
+    names: Callable[[], dict[str, list[str]]] | None = None
 
 
 def count(records: Sequence[Record]) -> Counts:

@@ -53,7 +53,7 @@ def read_raw(source: dict[str, Any], where: str, settings: PrepareSettings) -> S
     if source.get("distractors_500k") and market1501.distractors_in(folder) is None:
         provide("distractors_500k", folder.parent, ["distractors_500k"])
     splits = datasets.only_present(reader.read(folder, own), settings.allow_incomplete)
-    datasets.check_counts(folder, splits, reader.published(own), settings.allow_incomplete)
+    datasets.check_counts(folder, splits, reader.published(own), settings.allow_incomplete, reader.names)
     return splits
 
 

@@ -15,7 +15,6 @@ from reid.errors import InputError
 from reid.market1501 import Market1501Settings
 from reid.records import Counts, Record, SourceSettings
 
-DATA = Path(__file__).parent / "data"
 SUBFOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
 
@@ -28,7 +27,7 @@ def read_market1501(folder):
 
 def real_names(part):
     """(pid, folder/name) of one of Market-1501's real lists."""
-    with gzip.open(DATA / f"market1501_{part}.csv.gz", "rt") as file:
+    with gzip.open("reid/names/market1501_" + part + ".csv.gz", "rt") as file:
         return [line.strip().split(",") for line in file]
 
 
@@ -101,6 +100,10 @@ def test_counts_say_by_how_much_each_split_differs(real):
     assert "query has 750 people" not in message
     assert "Market-1501-v15.09.15" in message
     assert "prepare.allow_incomplete" in message
+    with pytest.raises(
+        InputError, match=r"Missing are 0001_c1s1_001051_00\.jpg of query; 0000_.* and 2,793 more of gallery\."
+    ):
+        datasets.check_counts(real, fewer, market1501.published(MARKET), names=market1501.names)
     datasets.check_counts(real, fewer, market1501.published(MARKET), allow_incomplete=True)
 
 

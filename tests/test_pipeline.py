@@ -144,11 +144,14 @@ def test_a_queued_grid_of_headlines(clone):
             break
         time.sleep(1)
     assert status.count("Success") == 2, status
-    for loss in ("softmax", "ls"):
-        names = [line.split()[1] for line in status.splitlines() if "Success" in line]
-        reports = [json.loads(clone("git", "show", f"{name}:metrics/report.json")) for name in names]
-        run = json.loads((clone.folder / f"metrics/runs/synthetic/{loss}.json").read_text())
-        report = next(report for report in reports if report["loss"] == loss)
+    names = {line.split()[1] for line in status.splitlines() if "Success" in line}
+    refs = clone("git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
+    reports = [
+        json.loads(clone("git", "show", f"{ref}:metrics/report.json")) for ref in refs if ref.split("/")[-1] in names
+    ]
+    assert {report["loss"] for report in reports} == {"softmax", "ls"}
+    for report in reports:
+        run = json.loads((clone.folder / f"metrics/runs/synthetic/{report['loss']}.json").read_text())
         assert report["full"]["dmli"]["mAP"] == run["full"]["dmli"]["mAP"]
 
 
@@ -156,7 +159,7 @@ def write_market1501(folder):
     """A part of Market-1501 under its real names: 12 people to train, 6 to find, distractors and junk, in noise."""
     rng = np.random.default_rng(0)
     for split, people in (("train", 12), ("query", 6), ("test", 6)):
-        with gzip.open(ROOT / f"tests/data/market1501_{split}.csv.gz", "rt") as file:
+        with gzip.open(ROOT / f"reid/names/market1501_{split}.csv.gz", "rt") as file:
             names = [line.strip().split(",")[1] for line in file]
         pids = sorted({Path(name).name.split("_")[0] for name in names} - {"-1", "0000"})[:people]
         for pid in [*pids, "0000", "-1"]:

@@ -44,7 +44,7 @@ def real(tmp_path_factory):
         (folder / name / "Thumbs.db").write_bytes(b"not an image")
     Image.new("RGB", (4, 8), (10, 200, 60)).save(folder / "tiny.jpg")
     for part in ("train", "query", "test"):
-        with gzip.open(ROOT / "tests" / "data" / f"market1501_{part}.csv.gz", "rt") as file:
+        with gzip.open(ROOT / "reid" / "names" / f"market1501_{part}.csv.gz", "rt") as file:
             for line in file:
                 os.link(folder / "tiny.jpg", folder / line.strip().split(",")[1])
     return folder
@@ -108,14 +108,14 @@ def test_real_names_whole(real, tmp_path):
     assert gallery.content(15_912) == (real / "tiny.jpg").read_bytes()
 
 
-def test_one_missing_query_image_is_counted(real, tmp_path):
+def test_one_missing_query_image_is_named(real, tmp_path):
     query = next(path for path in sorted((real / "query").iterdir()) if path.suffix == ".jpg")
     query.unlink()
     try:
         message = refused(real.parent, tmp_path / "out", allow_incomplete=False)
     finally:
         os.link(real / "tiny.jpg", query)
-    assert "query has 3,367 images of 3,368 (1 missing)." in message
+    assert f"query has 3,367 images of 3,368 (1 missing). Missing are {query.name} of query. Unpack" in message
     assert "train has" not in message
     assert "gallery has" not in message
 
