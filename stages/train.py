@@ -1,11 +1,13 @@
-"""Train one cell of the tables: a prepared dataset and a loss -> model.safetensors and history.csv."""
+"""Train one cell of the tables: a prepared dataset and a loss -> model.safetensors, history.csv, training.json."""
 
 import argparse
+from time import perf_counter
 
 import pandas as pd
 from tqdm import tqdm
 
-from reid import command, config, images, model, packs, training
+from reid import command, config, images, model, packs, provenance, training
+from reid.device import choose_device
 from reid.losses import LossSettings
 from reid.model import ModelSettings
 from reid.training import TrainingSet, TrainSettings
@@ -36,10 +38,15 @@ def main() -> None:
             bar.update()
 
         training_set = TrainingSet(plain, enlarged, training.labels_of(split.pids))
+        started = perf_counter()
         network, history = training.train(training_set, model_settings, loss, settings, progress)
+        seconds = perf_counter() - started
+        course = provenance.Course(seconds, history[-1]["images"] / seconds, 1, 0, settings.epochs)
         out.mkdir()
         model.save(network, out / "model.safetensors")
         pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+        record = provenance.training(split, settings.seed, choose_device(settings.device), course)
+        provenance.write(out / "training.json", record)
 
 
 if __name__ == "__main__":
