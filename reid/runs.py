@@ -44,7 +44,7 @@ def cell(params: dict[str, Any], dataset: str, loss: str) -> dict[str, Any]:
 
     Raises InputError for an unknown dataset or loss.
     """
-    overridden = {name: config.section(params, name, dataset) for name in config.OVERRIDABLE}
+    overridden = {name: config.section(params, name, dataset, loss) for name in config.OVERRIDABLE}
     common = {name: config.section(params, name) for name in ("extract", "distances", "rerank", "evaluate")}
     provenance = {
         "source": config.entry(params, "datasets", dataset).get("source"),

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid.augmentation import AugmentSettings, augment, draw
 from reid.device import choose_device
 from reid.errors import InputError
-from reid.images import augment, normalise
 from reid.losses import LossSettings, parts
 from reid.model import ModelSettings, Network
 from reid.sampling import epoch_batches, steps_per_epoch
@@ -36,8 +36,13 @@ class TrainSettings:
     margin: float
     seed: int
     device: str
+    crop: str
+    jitter: float
+    erasing: float
+    warmup_epochs: int
 
     def __post_init__(self) -> None:
+        AugmentSettings(self.crop, self.jitter, self.erasing)
         counts = self.epochs, self.people, self.images_each, self.decay_epochs
         amounts = self.learning_rate, self.weight_decay, self.decay_factor, self.margin
         if min(counts) < 1 or not all(0 <= amount < math.inf for amount in amounts) or not 0 <= self.seed < 2**32:
@@ -50,10 +55,10 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Decoded images, uint8 [N, H, W, 3] as they are and [N, H', W', 3] enlarged by 1/8, and labels [N] int64."""
+    """Images, uint8 [N, H, W, 3] as they are and the same enlarged by 1/8 (for that crop), and labels [N] int64."""
 
     plain: np.ndarray
-    enlarged: np.ndarray
+    enlarged: np.ndarray | None
     labels: np.ndarray
 
 
@@ -100,15 +105,16 @@ def train(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, settings.decay_epochs, settings.decay_factor)
-    tensors = [torch.from_numpy(array).to(device) for array in (images.plain, images.enlarged, images.labels)]
+    arrays = images.plain, images.enlarged, images.labels
+    tensors = [None if array is None else torch.from_numpy(array).to(device) for array in arrays]
     history = []
     for epoch in range(1, settings.epochs + 1):
         rng = np.random.default_rng([settings.seed, epoch])
         started, totals = perf_counter(), {}
         batches = epoch_batches(images.labels, settings.people, settings.images_each, rng)
         for indices in torch.from_numpy(batches).to(device):
-            plain, enlarged, labels = (tensor[indices] for tensor in tensors)
-            batch = normalise(augment(plain, enlarged, rng))
+            plain, enlarged, labels = (None if tensor is None else tensor[indices] for tensor in tensors)
+            batch = augment(plain, enlarged, draw(rng, len(indices), images.plain.shape[1:3], settings))
             terms = step(network, optimiser, batch, labels, loss_settings, settings.margin)
             totals = {name: totals.get(name, 0) + value for name, value in terms.items()}
         row = _history_row(epoch, totals, batches.shape, perf_counter() - started, optimiser)
@@ -128,7 +134,7 @@ def step(
 ) -> dict[str, Tensor]:
     """One step on normalised images [N, 3, H, W] with labels [N] -> the loss, its terms and the accuracy, detached."""
     outputs = network(batch, with_stripes=loss_settings.trihard_local)
-    terms = parts(outputs.logits, outputs.global_features, outputs.stripes, labels, loss_settings, margin)
+    terms = parts(outputs, labels, loss_settings, margin)
     optimiser.zero_grad(set_to_none=True)
     loss = sum(terms.values())
     loss.backward()

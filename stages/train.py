@@ -5,7 +5,7 @@ import argparse
 import pandas as pd
 from tqdm import tqdm
 
-from reid import command, config, images, model, packs, training
+from reid import augmentation, command, config, images, model, packs, training
 from reid.losses import LossSettings
 from reid.model import ModelSettings
 from reid.training import TrainingSet, TrainSettings
@@ -22,20 +22,21 @@ def main() -> None:
     args = parser.parse_args()
 
     params = config.read(args.params)
-    model_settings = config.settings(ModelSettings, config.section(params, "model", args.dataset), "model")
-    settings = config.settings(TrainSettings, config.section(params, "train", args.dataset), "train")
+    model_settings = config.settings(ModelSettings, config.section(params, "model", args.dataset, args.loss), "model")
+    settings = config.settings(TrainSettings, config.section(params, "train", args.dataset, args.loss), "train")
     loss = config.settings(LossSettings, config.entry(params, "losses", args.loss), f"losses.{args.loss}")
 
     split = packs.read(args.data, "train")
     size = (model_settings.height, model_settings.width)
-    plain, enlarged = images.decode(split, *size), images.decode(split, *images.enlarged_size(*size))
+    sizes = [size, augmentation.enlarged_size(*size)] if settings.crop == "enlarge" else [size]
+    plain, *enlarged = images.decode_sizes(split, sizes)
     with command.whole(args.out) as out, tqdm(total=settings.epochs, desc=f"training {args.loss}", unit="epoch") as bar:
 
         def progress(row: dict[str, float]) -> None:
             bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['images_per_second']:.0f} images/s", refresh=False)
             bar.update()
 
-        training_set = TrainingSet(plain, enlarged, training.labels_of(split.pids))
+        training_set = TrainingSet(plain, enlarged[0] if enlarged else None, training.labels_of(split.pids))
         network, history = training.train(training_set, model_settings, loss, settings, progress)
         out.mkdir()
         model.save(network, out / "model.safetensors")
