@@ -63,7 +63,7 @@ def to_network(checkpoint: Checkpoint, settings: ModelSettings, file: str | Path
     classifier = checkpoint.state.get("classifier.weight")
     if classifier is None or classifier.ndim != 2 or not len(classifier):
         raise InputError(f"{file} has no tensor classifier.weight [people, channels]: is it an AlignedReID network?")
-    network = Network(dataclasses.replace(settings, weights="none"), len(classifier))
+    network = Network(dataclasses.replace(settings, weights="none", last_stride=2, bnneck=False), len(classifier))
     ours = network.state_dict()
     names = {name: _published_name(name, list(network.trunk._modules)) for name in ours}
     wanted = {names[name]: _shape(tensor) for name, tensor in ours.items()}

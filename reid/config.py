@@ -1,6 +1,7 @@
 """params.yaml: one section into the caller's settings dataclass, unknown and missing keys named.
 
-`datasets.<name>.model` and `.train` override keys of the section of the same name.
+`datasets.<name>.model` and `.train` override keys of the section of the same name, and after them those of
+`losses.<name>`: a row of the tables wins over a dataset.
 """
 
 import dataclasses
@@ -29,18 +30,14 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
-    """`params[group][name]`, for `losses` and `datasets`.
+    """`params[group][name]`, for `losses` (without what it overrides, see `section`) and `datasets`.
 
     Raises InputError with the choices when it is unknown, and when a dataset has another section than its source and
     what it may override.
     """
-    choices = _mapping(params.get(group), group)
-    if name not in choices:
-        raise InputError(
-            f"unknown {'loss' if group == 'losses' else 'dataset'} '{name}' in params.yaml: choose one of "
-            f"{', '.join(sorted(map(str, choices))) or '(none is defined)'}, or add an entry under `{group}:`."
-        )
-    found = _mapping(choices[name], f"{group}.{name}")
+    found = _whole_entry(params, group, name)
+    if group == "losses":
+        return {key: value for key, value in found.items() if key not in OVERRIDABLE}
     unknown = sorted(set(map(str, found)) - {"source", *OVERRIDABLE}) if group == "datasets" else []
     if unknown:
         raise InputError(
@@ -50,22 +47,43 @@ def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
     return found
 
 
-def section(params: dict[str, Any], name: str, dataset: str | None = None) -> dict[str, Any]:
-    """The section `name`, with the overrides of `datasets.<dataset>.<name>` where a dataset is given."""
+def section(params: dict[str, Any], name: str, dataset: str | None = None, loss: str | None = None) -> dict[str, Any]:
+    """The section `name`, with the overrides of `datasets.<dataset>.<name>` and then of `losses.<loss>.<name>`.
+
+    Raises InputError for a section, dataset or loss that is not there, and for an override of a key that is not.
+    """
     if name not in params:
         raise InputError(f"params.yaml has no section `{name}:`; it has {', '.join(map(str, params))}.")
     values = _mapping(params[name], name)
-    if dataset is None:
-        return values
-    where = f"datasets.{dataset}.{name}"
-    overrides = _mapping(entry(params, "datasets", dataset).get(name), where)
+    if dataset is not None:
+        entry(params, "datasets", dataset)
+        values = {**values, **_overrides(params, "datasets", dataset, name)}
+    if loss is not None:
+        values = {**values, **_overrides(params, "losses", loss, name)}
+    return values
+
+
+def _overrides(params: dict[str, Any], group: str, chosen: str, name: str) -> dict[str, Any]:
+    """What the entry `chosen` of `group` says of the section `name`, all of whose keys that section has."""
+    where, values = f"{group}.{chosen}.{name}", _mapping(params[name], name)
+    overrides = _mapping(_whole_entry(params, group, chosen).get(name), where)
     unknown = sorted(map(str, set(overrides) - set(values)))
     if unknown:
         raise InputError(
             f"unknown key in {where} of params.yaml: {', '.join(unknown)}; "
             f"the choices are {', '.join(map(str, values))}."
         )
-    return {**values, **overrides}
+    return overrides
+
+
+def _whole_entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
+    choices = _mapping(params.get(group), group)
+    if name not in choices:
+        raise InputError(
+            f"unknown {'loss' if group == 'losses' else 'dataset'} '{name}' in params.yaml: choose one of "
+            f"{', '.join(sorted(map(str, choices))) or '(none is defined)'}, or add an entry under `{group}:`."
+        )
+    return _mapping(choices[name], f"{group}.{name}")
 
 
 def settings(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:

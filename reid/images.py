@@ -1,8 +1,4 @@
-"""A prepared split -> decoded images -> augmented and normalised batches.
-
-The recipe of AlignedReID++ (Luo et al., Pattern Recognition 94, 2019): resize, or enlarge by 1/8 and crop; flip. The
-set is decoded once at both sizes, so that augmenting is one gather on the batch, on any device, and no loader waits.
-"""
+"""A prepared split -> decoded images -> normalised batches."""
 
 import io
 import os
@@ -12,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from reid.errors import InputError
@@ -26,11 +23,19 @@ def decode(split: Split, height: int, width: int, indices: Sequence[int] | None 
     Decodes in threads, with a progress bar past one second. Raises InputError naming the split and the image that is
     corrupt.
     """
+    return decode_sizes(split, [(height, width)], indices)[0]
+
+
+def decode_sizes(
+    split: Split, sizes: Sequence[tuple[int, int]], indices: Sequence[int] | None = None
+) -> list[np.ndarray]:
+    """As `decode`, at several sizes (height, width) from one decoding: [N, H, W, 3] uint8 of each size."""
     indices = range(len(split)) if indices is None else indices
-    images = np.empty((len(indices), height, width, 3), np.uint8)
+    images = [np.empty((len(indices), *size, 3), np.uint8) for size in sizes]
 
     def fill(row: int) -> None:
-        images[row] = _decode_one(split, indices[row], height, width)
+        for resized, image in zip(images, _decode_one(split, indices[row], sizes), strict=True):
+            resized[row] = image
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(fill, range(len(indices)))
@@ -39,43 +44,28 @@ def decode(split: Split, height: int, width: int, indices: Sequence[int] | None 
     return images
 
 
-def enlarged_size(height: int, width: int) -> tuple[int, int]:
-    """The size that `augment` crops from: 9/8 of both, rounded."""
-    return round(height * 9 / 8), round(width * 9 / 8)
-
-
-def augment(plain: torch.Tensor, enlarged: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """uint8 [B, H, W, 3] and the same images enlarged, [B, H', W', 3] -> [B, H, W, 3] on their device.
-
-    Each image, with probability 1/2, is the plain one, else a crop of the enlarged one at a uniform place; and then,
-    with probability 1/2, is mirrored. Drawn on the CPU in this order: plain [B], tops [B], lefts [B], mirrored [B].
-    Raises ValueError when the enlarged images are smaller.
-    """
-    (batch, height, width), (rows, columns) = plain.shape[:3], enlarged.shape[1:3]
-    draws = [rng.integers(2, size=batch), rng.integers(rows - height + 1, size=batch)]
-    draws += [rng.integers(columns - width + 1, size=batch), rng.integers(2, size=batch)]
-    is_plain, tops, lefts, is_mirrored = torch.from_numpy(np.stack(draws)).to(plain.device)[:, :, None, None]
-    image = torch.arange(batch, device=plain.device)[:, None, None]
-    row = torch.arange(height, device=plain.device)[:, None]
-    column = torch.arange(width, device=plain.device)
-    column = torch.where(is_mirrored.bool(), width - 1 - column, column)
-    in_plain = (image * height + row) * width + column
-    in_enlarged = batch * height * width + (image * rows + tops + row) * columns + lefts + column
-    pixels = torch.cat([plain.reshape(-1, 3), enlarged.reshape(-1, 3)])  # one gather of both: 4 x faster than two
-    return pixels.index_select(0, torch.where(is_plain.bool(), in_plain, in_enlarged).flatten()).view(plain.shape)
-
-
-def normalise(batch: torch.Tensor) -> torch.Tensor:
+def normalise(batch: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], ImageNet's mean 0 and deviation 1, in channels_last order."""
+    return standardise(to_unit_range(batch))
+
+
+def to_unit_range(batch: Tensor) -> Tensor:
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [0, 1], in channels_last order."""
+    return batch.permute(0, 3, 1, 2).float() / 255
+
+
+def standardise(batch: Tensor) -> Tensor:
+    """RGB in [0, 1], [B, 3, H, W] -> the same with ImageNet's mean 0 and deviation 1."""
     mean, std = (torch.tensor(values, device=batch.device)[:, None, None] for values in (MEAN, STD))
-    return (batch.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    return (batch - mean) / std
 
 
-def _decode_one(split: Split, index: int, height: int, width: int) -> np.ndarray:
+def _decode_one(split: Split, index: int, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
     content = split.content(index)
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+            rgb = image.convert("RGB")
+            return [np.asarray(rgb.resize(size[::-1], Image.Resampling.BILINEAR)) for size in sizes]
     except Exception as error:  # a damaged file raises nearly anything
         raise InputError(
             f"image {split.names[index]} of split {split.name} is corrupt ({type(error).__name__}): "

@@ -1,10 +1,12 @@
 """The losses of AlignedReID++ (Luo et al., 2019, section 3.3) and which row of the tables uses which.
 
-TriHard: Hermans et al., arXiv 1703.07737. Label smoothing: Szegedy et al., CVPR 2016. Agrees with the authors'
-published code in values and gradients (tests/test_losses.py).
+TriHard: Hermans et al., arXiv 1703.07737. Label smoothing: Szegedy et al., CVPR 2016. These agree with the authors'
+published code in values and gradients (tests/test_losses.py). Beyond that paper: the centre loss, and mutual learning.
 """
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,19 +14,44 @@ from torch.nn import functional
 
 from reid.alignment import euclidean, pair_costs, pairwise_squares, shortest_path
 from reid.errors import InputError
+from reid.model import Outputs
+
+CENTRE_RATE = 0.5  # alpha of Wen et al., and of Luo et al., CVPRW 2019
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """One entry of `losses` in params.yaml: cross entropy with label smoothing, plus the chosen hinges."""
+    """One entry of `losses` in params.yaml: cross entropy with label smoothing, plus the terms chosen.
+
+    `centre` is the weight of the centre loss, 0 for none; `mutual` trains two networks that learn from each other.
+    """
 
     label_smoothing: float
     trihard_global: bool
     trihard_local: bool
+    centre: float
+    mutual: bool
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing in params.yaml: got {self.label_smoothing}, wanted a number in [0, 1).")
+        if not 0 <= self.centre < math.inf:
+            raise InputError(f"centre in params.yaml: got {self.centre}, wanted a weight of at least 0, e.g. 0.0005.")
+
+
+class Others(NamedTuple):
+    """What a batch is compared with besides itself: centres [people, D], and the other network's outputs for it."""
+
+    centres: Tensor | None = None
+    outputs: Outputs | None = None
+
+
+NOBODY = Others()
+
+
+def global_distances(global_features: Tensor) -> Tensor:
+    """Global features [N, D], unnormalised -> plain Euclidean distances [N, N], at least 1e-6."""
+    return euclidean(pairwise_squares(global_features, global_features))
 
 
 def hardest_pairs(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,23 +77,76 @@ def dmli(a: Tensor, b: Tensor) -> Tensor:
     return shortest_path(pair_costs(a, b))
 
 
-def parts(
-    logits: Tensor,
-    global_features: Tensor,
-    stripes: Tensor | None,
-    labels: Tensor,
-    settings: LossSettings,
-    margin: float,
-) -> dict[str, Tensor]:
-    """The terms of one row's loss on a batch: [N, K], [N, D], [N, S, C] or None, [N] -> named scalars; add them up.
+def centre_loss(features: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
+    """Features [N, D], centres [people, D], labels [N] -> mean squared distance of a feature to its person's centre.
 
-    Hardest pairs are mined on plain Euclidean distances of the unnormalised global features; the local hinge uses the
-    same pairs.
+    The mean, not halved, is what Luo et al. (CVPRW 2019) trained with at weight 0.0005; their equation, after Wen et
+    al. (ECCV 2016), has half the sum, N/2 times as much. Centres are constants here: `move_centres` moves them.
     """
-    terms = {"classification": functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)}
+    return (features - centres[labels].detach()).square().sum(1).mean()
+
+
+@torch.no_grad()
+def move_centres(centres: Tensor, features: Tensor, labels: Tensor, rate: float = CENTRE_RATE) -> Tensor:
+    """Centres [people, D] after a batch of features [N, D] with labels [N]; those of absent persons stay.
+
+    Wen et al., ECCV 2016, equation 4: a centre goes by `rate * sum(x - c) / (1 + n)`, over its n features x.
+    """
+    sums = torch.zeros_like(centres).index_add(0, labels, features.to(centres.dtype) - centres[labels])
+    counts = centres.new_zeros(len(centres)).index_add(0, labels, centres.new_ones(len(labels)))
+    return centres + rate * sums / (1 + counts)[:, None]
+
+
+def mutual_classification(logits: Tensor, other_logits: Tensor) -> Tensor:
+    """Logits [N, K] of both networks -> mean over images of KL(other || own); the other's are constants.
+
+    Deep Mutual Learning (Zhang et al., arXiv 1706.00384, section 2.2), at temperature 1. A mean and not its sum, as
+    the cross entropy beside it is.
+    """
+    own, other = logits.log_softmax(1), other_logits.detach().log_softmax(1)
+    return functional.kl_div(own, other, reduction="batchmean", log_target=True)
+
+
+def mutual_distances(distances: Tensor, other_distances: Tensor) -> Tensor:
+    """Global distances [N, N] of both networks -> mean over all pairs of the squared difference.
+
+    The metric mutual loss of AlignedReID (Zhang et al., arXiv 1711.08184, section 3.3), as one network sees it: the
+    other's distances are constants (the paper's ZG), and its own half of the sum is the other network's loss.
+    """
+    return (distances - other_distances.detach()).square().mean()
+
+
+def parts(
+    outputs: Outputs, labels: Tensor, settings: LossSettings, margin: float, others: Others = NOBODY
+) -> dict[str, Tensor]:
+    """The terms of one row's loss on a whole batch: outputs of N images, labels [N] -> named scalars; add them up.
+
+    `others` holds centres where the row has a centre loss, and the other network's outputs where it is mutual. Raises
+    ValueError when they are missing.
+    """
+    if (settings.centre and others.centres is None) or (settings.mutual and others.outputs is None):
+        raise ValueError(f"{settings} needs centres, or the other network's outputs, which are missing")
+    smoothing = settings.label_smoothing
+    terms = {"classification": functional.cross_entropy(outputs.logits, labels, label_smoothing=smoothing)}
+    if settings.trihard_global or settings.trihard_local or settings.mutual:
+        distances = global_distances(outputs.global_features)
     if settings.trihard_global or settings.trihard_local:
-        distances = euclidean(pairwise_squares(global_features, global_features))
-        positives, negatives = hardest_pairs(distances.detach(), labels)
+        terms |= _hinges(outputs.stripes, distances, labels, settings, margin)
+    if settings.centre:
+        terms["centre"] = settings.centre * centre_loss(outputs.global_features, others.centres, labels)
+    if settings.mutual:
+        terms["mutual_classification"] = mutual_classification(outputs.logits, others.outputs.logits)
+        other_distances = global_distances(others.outputs.global_features.detach())
+        terms["mutual_distances"] = mutual_distances(distances, other_distances)
+    return terms
+
+
+def _hinges(
+    stripes: Tensor | None, distances: Tensor, labels: Tensor, settings: LossSettings, margin: float
+) -> dict[str, Tensor]:
+    """The TriHard terms: hardest pairs are mined on the global distances, and the local hinge uses the same pairs."""
+    terms = {}
+    positives, negatives = hardest_pairs(distances.detach(), labels)
     if settings.trihard_global:
         anchors = torch.arange(len(labels), device=labels.device)
         terms["trihard_global"] = hinge(distances[anchors, positives], distances[anchors, negatives], margin)

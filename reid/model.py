@@ -2,6 +2,9 @@
 
 Stripes are maxima over the width and over each stripe's share of the map's rows (`adaptive_max_pool2d`): one row each
 for the paper's 8 x 4 map, several where the map is higher, the same row twice where it is lower.
+
+Beyond that paper, from Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification" (CVPRW 2019,
+sections 3.4 and 3.5): a last stride of 1, and BNNeck.
 """
 
 import difflib
@@ -32,7 +35,11 @@ STRIPE_CHANNELS = 128
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`model` in params.yaml: torchvision's name of the trunk and where it ends, image size, stripes, first weights."""
+    """`model` in params.yaml: torchvision's name of the trunk and where it ends, image size, stripes, first weights.
+
+    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is. `bnneck` puts a BatchNorm
+    between the global feature and the classifier.
+    """
 
     trunk: str
     last_layer: str
@@ -40,8 +47,12 @@ class ModelSettings:
     width: int
     stripes: int
     weights: str
+    last_stride: int
+    bnneck: bool
 
     def __post_init__(self) -> None:
+        if self.last_stride not in (1, 2):
+            raise InputError(f"`model.last_stride` in params.yaml: got {self.last_stride}, wanted 1 or 2.")
         if min(self.height, self.width) < 32 or self.stripes < 1:
             raise InputError(
                 f"`model` in params.yaml: got height {self.height}, width {self.width}, stripes {self.stripes}; "
@@ -50,7 +61,10 @@ class ModelSettings:
 
 
 class Outputs(NamedTuple):
-    """What training sees of a batch: logits [N, people], global features [N, D], stripes [N, S, 128] or None."""
+    """What training sees of a batch: logits [N, people], global features [N, D], stripes [N, S, 128] or None.
+
+    Global features are those before BNNeck, the logits are of those after it.
+    """
 
     logits: Tensor
     global_features: Tensor
@@ -64,23 +78,31 @@ class Network(nn.Module):
         super().__init__()
         self.settings, self.people = settings, people
         self.trunk = make_trunk(settings)
-        self.channels = _map_channels(self.trunk, settings)
-        self.classifier = nn.Linear(self.channels, people)
+        self.channels = _map_shape(self.trunk, settings)[0]
+        self.classifier = nn.Linear(self.channels, people, bias=not settings.bnneck)
         self.bn = nn.BatchNorm2d(self.channels)
         self.conv = nn.Conv2d(self.channels, STRIPE_CHANNELS, kernel_size=1)
+        self.neck = neck(self.channels) if settings.bnneck else nn.Identity()
 
     def forward(self, images: Tensor, with_stripes: bool = True) -> Outputs:
         """Normalised images [N, 3, H, W] -> what the losses need; stripes have unit length."""
         feature_map = self.trunk(images).float()
         global_features = feature_map.mean((2, 3))
         stripes = training_stripes(feature_map, self.bn, self.conv, self.settings.stripes) if with_stripes else None
-        return Outputs(self.classifier(global_features), global_features, stripes)
+        return Outputs(self.classifier(self.neck(global_features)), global_features, stripes)
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [N, 3, H, W] -> global features [N, D] and unit stripes [N, S, D] of the map."""
+        """Normalised images [N, 3, H, W] -> global features [N, D], after BNNeck, and unit stripes [N, S, D]."""
         feature_map = self.trunk(images).float()
-        return feature_map.mean((2, 3)), test_stripes(feature_map, self.settings.stripes)
+        return self.neck(feature_map.mean((2, 3))), test_stripes(feature_map, self.settings.stripes)
+
+
+def neck(channels: int) -> nn.BatchNorm1d:
+    """BNNeck (Luo et al., CVPRW 2019, section 3.5): BatchNorm of features [N, D] whose bias is 0 and stays so."""
+    norm = nn.BatchNorm1d(channels)
+    norm.bias.requires_grad_(False)
+    return norm
 
 
 def training_stripes(feature_map: Tensor, bn: nn.Module, conv: nn.Module, stripes: int) -> Tensor:
@@ -101,7 +123,8 @@ test_stripes.__test__ = False  # a word of the paper, not a test
 def make_trunk(settings: ModelSettings) -> nn.Sequential:
     """The torchvision model of that name up to its last feature map, or to `last_layer`, with the weights asked for.
 
-    Raises InputError for an unknown name or layer, and for weights that cannot be had.
+    Raises InputError for an unknown name or layer, for weights that cannot be had, and for a last stride of 1 where the
+    last layer does not halve the map.
     """
     choices = trunk_names()
     if settings.trunk not in choices:
@@ -114,15 +137,37 @@ def make_trunk(settings: ModelSettings) -> nn.Sequential:
     layers = OrderedDict((name, child) for name, child in whole.named_children() if name not in HEADS)
     if settings.trunk.startswith("densenet"):
         layers["relu"] = nn.ReLU()  # torchvision applies it in forward, outside the children
-    if not settings.last_layer:
-        return nn.Sequential(layers)
-    if settings.last_layer not in layers:
+    if settings.last_layer and settings.last_layer not in layers:
         raise InputError(
             f"unknown layer '{settings.last_layer}' in `model.last_layer` for {settings.trunk}: choose one of "
             f"{', '.join(layers)}, or '' for the whole trunk."
         )
     names = list(layers)
-    return nn.Sequential(OrderedDict((name, layers[name]) for name in names[: names.index(settings.last_layer) + 1]))
+    kept = names[: names.index(settings.last_layer) + 1] if settings.last_layer else names
+    trunk = nn.Sequential(OrderedDict((name, layers[name]) for name in kept))
+    if settings.last_stride == 1:
+        _do_not_halve(trunk, settings)
+    return trunk
+
+
+def _do_not_halve(trunk: nn.Sequential, settings: ModelSettings) -> None:
+    """Set the strides of a trunk's last layer to 1. Raises InputError unless just that layer's halving goes."""
+    halved = _map_shape(trunk, settings)[1:]
+    strided = [
+        module
+        for module in trunk[-1].modules()
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module.stride in (2, (2, 2))
+    ]
+    for module in strided:
+        module.stride = (1, 1)
+    whole = _map_shape(trunk, settings)[1:]
+    if not strided or [(side + 1) // 2 for side in whole] != list(halved):
+        raise InputError(
+            f"`model.last_stride` is 1, but the last layer of {settings.trunk}, `{list(trunk._modules)[-1]}`, does not "
+            "halve the map once: it would be "
+            f"{whole[0]} x {whole[1]} instead of {halved[0]} x {halved[1]}. Set last_stride to 2, or take a trunk "
+            "whose last layer does, such as resnet50, or end it at one with `model.last_layer`."
+        )
 
 
 def trunk_names() -> list[str]:
@@ -167,14 +212,15 @@ def _model_from_file(trunk: str, file: Path) -> nn.Module:
     return whole
 
 
-def _map_channels(trunk: nn.Module, settings: ModelSettings) -> int:
+def _map_shape(trunk: nn.Module, settings: ModelSettings) -> tuple[int, ...]:
+    """The trunk's map of one image: (channels, height, width)."""
     was_training = trunk.training
     with torch.no_grad():
         shape = trunk.eval()(torch.zeros(1, 3, settings.height, settings.width)).shape
     trunk.train(was_training)
     if len(shape) != 4:
         raise InputError(f"trunk '{settings.trunk}' ends in shape {tuple(shape)}, wanted a map [N, C, H, W].")
-    return shape[1]
+    return tuple(shape[1:])
 
 
 def save(network: Network, file: str | Path) -> None:

@@ -46,7 +46,7 @@ def cell(params: dict[str, Any], dataset: str, loss: str, training: dict[str, An
 
     Raises InputError for an unknown dataset or loss.
     """
-    overridden = {name: config.section(params, name, dataset) for name in config.OVERRIDABLE}
+    overridden = {name: config.section(params, name, dataset, loss) for name in config.OVERRIDABLE}
     if "converted_from" in training:
         overridden["train"] = None
     composition = config.entry(params, "losses", loss)

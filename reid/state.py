@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from reid import losses, processes, sharing
+from reid.augmentation import AugmentSettings
 from reid.device import choose_device
 from reid.errors import InputError
-from reid.images import AugmentSettings
 from reid.losses import LossSettings
 from reid.model import ModelSettings, Network, Outputs
 

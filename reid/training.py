@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid import holdout, images, processes, sharing, watching
+from reid import augmentation, holdout, images, processes, sharing, watching
 from reid.errors import InputError
 from reid.losses import LossSettings
 from reid.model import ModelSettings
@@ -76,12 +76,12 @@ class Batches:
     def load(self, chosen: np.ndarray, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Image numbers [P x K] of a step -> this process's share of them, augmented and normalised, and all labels."""
         rng = np.random.default_rng([self.settings.seed, epoch, step + 1])  # a trailing 0 would repeat `of_epoch`'s
-        draws = images.draw(rng, len(chosen), self.plain.shape[1:3], self.settings).of(self.share)
+        draws = augmentation.draw(rng, len(chosen), self.plain.shape[1:3], self.settings).of(self.share)
         chosen = torch.from_numpy(chosen)
         mine = chosen[self.share].to(self.plain.device)
         plain = self.plain[mine].to(self.device, non_blocking=True)
         enlarged = None if self.enlarged is None else self.enlarged[mine].to(self.device, non_blocking=True)
-        return images.augment(plain, enlarged, draws), self.labels[chosen.to(self.device)]
+        return augmentation.augment(plain, enlarged, draws), self.labels[chosen.to(self.device)]
 
 
 @deterministic()

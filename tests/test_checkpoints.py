@@ -23,7 +23,7 @@ from reid.errors import InputError
 from reid.model import ModelSettings, Network
 from tests.test_pipeline import Clone
 
-SMALL = ModelSettings("resnet18", "", 64, 32, 8, "none")
+SMALL = ModelSettings("resnet18", "", 64, 32, 8, "none", 2, False)
 CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 LEGACY = {"_use_new_zipfile_serialization": False}
 
@@ -100,7 +100,7 @@ def assert_same_features(one, other):
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("kind", [{}, LEGACY], ids=["zip", "legacy"])
 def test_features_are_the_same_after_conversion(tmp_path, trunk, prefix, kind):
-    settings = ModelSettings(trunk, "", 64, 32, 8, "none")
+    settings = ModelSettings(trunk, "", 64, 32, 8, "none", 2, False)
     network = made(settings)
     torch.save(published(network, prefix), tmp_path / "best.pth.tar", **kind)
     converted = convert(tmp_path / "best.pth.tar", settings)
@@ -217,8 +217,8 @@ def test_other_contents_are_named(tmp_path, content, told):
     ],
 )
 def test_the_first_tensor_of_another_trunk_is_named(trained, settings, told):
-    content = published(made(ModelSettings(trained, "", 64, 32, 8, "none")))
-    wanted = ModelSettings(settings, "", 64, 32, 8, "none")
+    content = published(made(ModelSettings(trained, "", 64, 32, 8, "none", 2, False)))
+    wanted = ModelSettings(settings, "", 64, 32, 8, "none", 2, False)
     with pytest.raises(InputError, match=f"does not fit the trunk {settings} .*{told}"):
         checkpoints.to_network(checkpoints.Checkpoint(content["state_dict"], 1, None), wanted)
 

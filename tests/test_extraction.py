@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return Network(ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none"), people=3)
+    return Network(ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", 2, False), people=3)
 
 
 def png(seed):

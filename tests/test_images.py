@@ -1,4 +1,4 @@
-"""Decoding against PIL one by one, augmenting against a slow twin on the same draws, normalising by hand."""
+"""Decoding against PIL one by one, normalising by hand."""
 
 import io
 
@@ -78,78 +78,3 @@ def test_normalise_by_hand():
     torch.testing.assert_close(normal[0, :, 3, 2], black)
     colour = torch.tensor([(1.0 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0.4 - 0.406) / 0.225])
     torch.testing.assert_close(normal[1, :, 2, 1], colour)
-
-
-@pytest.mark.parametrize(("height", "width", "wanted"), [(256, 128, (288, 144)), (128, 64, (144, 72)), (8, 4, (9, 4))])
-def test_enlarged_size(height, width, wanted):
-    assert images.enlarged_size(height, width) == wanted
-
-
-def slow_augment(plain, enlarged, seed):
-    """One image after another, by PIL, on the draws that `augment` documents."""
-    batch, height, width = plain.shape[:3]
-    rng = np.random.default_rng(seed)
-    is_plain = rng.integers(2, size=batch)
-    tops = rng.integers(enlarged.shape[1] - height + 1, size=batch)
-    lefts = rng.integers(enlarged.shape[2] - width + 1, size=batch)
-    is_mirrored = rng.integers(2, size=batch)
-    result = []
-    for i in range(batch):
-        image = Image.fromarray(plain[i])
-        if not is_plain[i]:
-            box = (lefts[i], tops[i], lefts[i] + width, tops[i] + height)
-            image = Image.fromarray(enlarged[i]).crop(tuple(map(int, box)))
-        if is_mirrored[i]:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        result.append(np.asarray(image))
-    return np.stack(result)
-
-
-DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("batch", "height", "width"), [(32, 16, 8), (7, 9, 5), (1, 64, 32), (5, 2, 1)])
-def test_augment_is_its_slow_twin(batch, height, width, device):
-    rng = np.random.default_rng(1)
-    large = images.enlarged_size(height, width)
-    for seed in range(5):
-        plain = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
-        enlarged = rng.integers(0, 256, (batch, *large, 3), dtype=np.uint8)
-        before = plain.copy(), enlarged.copy()
-        tensors = torch.from_numpy(plain).to(device), torch.from_numpy(enlarged).to(device)
-        result = images.augment(*tensors, np.random.default_rng(seed))
-        assert result.dtype == torch.uint8
-        assert result.device.type == device
-        assert np.array_equal(result.cpu().numpy(), slow_augment(plain, enlarged, seed))
-        assert np.array_equal(plain, before[0])
-        assert np.array_equal(enlarged, before[1])
-
-
-def test_augment_draws_every_place_evenly():
-    """Pixels that hold their own place: all crops, mirrored or not, come as often as the recipe says."""
-    batch, height, width = 20_000, 8, 16
-    rows, columns = images.enlarged_size(height, width)
-    assert (rows, columns) == (9, 18)
-    plain = torch.full((batch, height, width, 3), 200, dtype=torch.uint8)
-    plain[:, :, 0] = 201
-    place = torch.arange(rows)[:, None, None] * 18 + torch.arange(columns)[None, :, None]
-    enlarged = place.to(torch.uint8).expand(rows, columns, 3).expand(batch, -1, -1, -1)
-    result = images.augment(plain, enlarged, np.random.default_rng(3))
-    corners = list(zip(result[:, 0, 0, 0].tolist(), result[:, 0, -1, 0].tolist(), strict=True))
-    shares = {corner: corners.count(corner) / batch for corner in set(corners)}
-    crops = [(top * 18 + left, top * 18 + left + 15) for top in (0, 1) for left in (0, 1, 2)]
-    wanted = dict.fromkeys([*crops, *[corner[::-1] for corner in crops]], 1 / 2 / 2 / 6)
-    wanted |= {(201, 200): 1 / 4, (200, 201): 1 / 4}
-    assert shares.keys() == wanted.keys()
-    assert all(abs(shares[corner] - wanted[corner]) < 0.015 for corner in wanted)
-
-
-def test_augment_of_an_empty_batch():
-    empty = torch.zeros(0, 8, 4, 3, dtype=torch.uint8), torch.zeros(0, 9, 5, 3, dtype=torch.uint8)
-    assert images.augment(*empty, np.random.default_rng(0)).shape == (0, 8, 4, 3)
-
-
-def test_augment_refuses_enlarged_images_that_are_smaller():
-    with pytest.raises(ValueError, match="high"):
-        images.augment(torch.zeros(1, 8, 8, 3).byte(), torch.zeros(1, 6, 8, 3).byte(), np.random.default_rng(0))

@@ -8,8 +8,9 @@ import torch
 
 from reid.errors import InputError
 from reid.losses import LossSettings, hardest_pairs, hinge, parts
+from reid.model import Outputs
 
-ALL = LossSettings(label_smoothing=0.1, trihard_global=True, trihard_local=True)
+ALL = LossSettings(label_smoothing=0.1, trihard_global=True, trihard_local=True, centre=0.0, mutual=False)
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def golden():
 
 def terms_of(golden, settings):
     stripes = golden["local_features"].transpose(1, 2)  # the file holds [N, C, S]
-    return parts(golden["logits"], golden["global_features"], stripes, golden["labels"], settings, 0.3)
+    return parts(Outputs(golden["logits"], golden["global_features"], stripes), golden["labels"], settings, 0.3)
 
 
 def test_hinges_and_their_gradients_agree_with_the_published_code(golden):
@@ -38,7 +39,7 @@ def test_hinges_and_their_gradients_agree_with_the_published_code(golden):
 
 @pytest.mark.parametrize(("smoothing", "name"), [(0.0, "softmax"), (0.1, "label_smooth")])
 def test_classification_and_its_gradient_agree_with_the_published_code(golden, smoothing, name):
-    terms = terms_of(golden, LossSettings(smoothing, False, False))
+    terms = terms_of(golden, LossSettings(smoothing, False, False, 0.0, False))
     assert list(terms) == ["classification"]
     assert terms["classification"].item() == pytest.approx(golden[name].item(), rel=1e-5)
     terms["classification"].backward()
@@ -46,13 +47,13 @@ def test_classification_and_its_gradient_agree_with_the_published_code(golden, s
 
 
 def test_each_row_of_the_tables_has_its_terms(golden):
-    assert set(terms_of(golden, LossSettings(0.0, True, False))) == {"classification", "trihard_global"}
+    assert set(terms_of(golden, LossSettings(0.0, True, False, 0.0, False))) == {"classification", "trihard_global"}
     assert set(terms_of(golden, ALL)) == {"classification", "trihard_global", "trihard_local"}
 
 
 def test_label_smoothing_solved_by_hand():
     logits, labels = torch.tensor([[math.log(2.0), 0.0]]), torch.tensor([0])
-    terms = parts(logits, torch.zeros(1, 1), None, labels, LossSettings(0.1, False, False), 0.3)
+    terms = parts(Outputs(logits, torch.zeros(1, 1), None), labels, LossSettings(0.1, False, False, 0.0, False), 0.3)
     expected = -(0.95 * math.log(2 / 3) + 0.05 * math.log(1 / 3))  # (1 - e) one-hot + e / K
     assert terms["classification"].item() == pytest.approx(expected, rel=1e-6)
 
@@ -78,7 +79,7 @@ def test_local_hinge_uses_the_globally_hardest_pairs():
     rng = np.random.default_rng(0)
     labels = torch.arange(4).repeat_interleave(3)
     features, stripes = torch.from_numpy(rng.random((12, 5))), torch.from_numpy(rng.random((12, 8, 4)))
-    terms = parts(torch.zeros(12, 4).double(), features, stripes, labels, ALL, 0.3)
+    terms = parts(Outputs(torch.zeros(12, 4).double(), features, stripes), labels, ALL, 0.3)
     total = 0.0
     for a in range(12):
         distance = [(features[a] - features[b]).norm().item() for b in range(12)]
@@ -105,4 +106,4 @@ def test_one_person_in_the_batch_is_an_error():
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, 2.0])
 def test_label_smoothing_outside_its_range_is_an_error(smoothing):
     with pytest.raises(InputError, match="label_smoothing"):
-        LossSettings(smoothing, False, False)
+        LossSettings(smoothing, False, False, 0.0, False)

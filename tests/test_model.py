@@ -9,7 +9,7 @@ from reid import model
 from reid.errors import InputError
 from reid.model import ModelSettings, Network
 
-SMALL = ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none")
+SMALL = ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", 2, False)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_maps_of_any_height_have_eight_stripes():
     ],
 )
 def test_any_trunk_gives_features_and_stripes(trunk, channels):
-    network = Network(ModelSettings(trunk, "", 64, 32, 8, "none"), people=5).eval()
+    network = Network(ModelSettings(trunk, "", 64, 32, 8, "none", 2, False), people=5).eval()
     images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
     outputs = network(images)
     assert outputs.logits.shape == (2, 5)
@@ -69,7 +69,7 @@ def test_any_trunk_gives_features_and_stripes(trunk, channels):
 
 
 def test_the_papers_trunk_has_an_eight_by_four_map():
-    network = Network(ModelSettings("resnet50", "", 256, 128, 8, "none"), people=2).eval()
+    network = Network(ModelSettings("resnet50", "", 256, 128, 8, "none", 2, False), people=2).eval()
     with torch.no_grad():
         assert network.trunk(torch.zeros(1, 3, 256, 128)).shape == (1, 2048, 8, 4)
 
@@ -79,7 +79,7 @@ def test_a_trunks_map_is_torchvisions_own(trunk):
     """Through the layers that torchvision puts behind the trunk, the logits are torchvision's."""
     import torchvision
 
-    settings = ModelSettings(trunk, "", 64, 64, 8, "none")
+    settings = ModelSettings(trunk, "", 64, 64, 8, "none", 2, False)
     torch.manual_seed(0)
     whole = torchvision.models.get_model(trunk, weights=None).eval()
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def test_weights_from_a_file(tmp_path):
     published_names = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in
                        whole.state_dict().items()}  # fmt: skip
     torch.save(published_names, tmp_path / "weights.pth")
-    trunk = model.make_trunk(ModelSettings("densenet121", "", 64, 32, 8, str(tmp_path / "weights.pth")))
+    trunk = model.make_trunk(ModelSettings("densenet121", "", 64, 32, 8, str(tmp_path / "weights.pth"), 2, False))
     assert torch.equal(trunk.features.conv0.weight, whole.features.conv0.weight)
 
 
@@ -109,7 +109,7 @@ def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypa
     monkeypatch.setattr("urllib.request.urlopen", offline)
     monkeypatch.setattr("torch.hub.urlopen", offline)
     with pytest.raises(InputError, match=rf"Put that file at {tmp_path}/checkpoints/resnet18-\w+\.pth"):
-        model.make_trunk(ModelSettings("resnet18", "", 64, 32, 8, "IMAGENET1K_V1"))
+        model.make_trunk(ModelSettings("resnet18", "", 64, 32, 8, "IMAGENET1K_V1", 2, False))
 
 
 @pytest.mark.parametrize(
@@ -123,21 +123,21 @@ def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypa
 )
 def test_unknown_trunks_and_weights_are_named_with_the_choices(trunk, weights, told):
     with pytest.raises(InputError, match=told):
-        model.make_trunk(ModelSettings(trunk, "", 64, 32, 8, weights))
+        model.make_trunk(ModelSettings(trunk, "", 64, 32, 8, weights, 2, False))
 
 
 def test_a_trunk_may_end_at_an_earlier_layer():
-    network = Network(ModelSettings("resnet18", "layer2", 64, 32, 8, "none"), people=2).eval()
+    network = Network(ModelSettings("resnet18", "layer2", 64, 32, 8, "none", 2, False), people=2).eval()
     assert list(network.trunk._modules)[-1] == "layer2"
     with torch.no_grad():
         assert network.trunk(torch.zeros(1, 3, 64, 32)).shape == (1, 128, 8, 4)
     with pytest.raises(InputError, match=r"unknown layer 'layer9'.*: choose one of conv1, bn1, relu, maxpool, layer1"):
-        model.make_trunk(ModelSettings("resnet18", "layer9", 64, 32, 8, "none"))
+        model.make_trunk(ModelSettings("resnet18", "layer9", 64, 32, 8, "none", 2, False))
 
 
 def test_sizes_too_small_are_refused():
     with pytest.raises(InputError, match="at least 32 x 32"):
-        ModelSettings("resnet18", "", 16, 64, 8, "none")
+        ModelSettings("resnet18", "", 16, 64, 8, "none", 2, False)
 
 
 def test_a_saved_network_is_the_same_network(tmp_path):

@@ -95,8 +95,11 @@ def changed(params_file, tmp_path, change):
         (lambda p: p["train"].update(epoch=3), "unknown: epoch"),
         (lambda p: p["train"].pop("margin"), "missing: margin"),
         (lambda p: p["datasets"]["synthetic"]["train"].update(step=3), "unknown key in datasets.synthetic.train"),
-        (lambda p: p["losses"]["ls"].update(centre=True), "unknown: centre"),
-        (lambda p: p["losses"].pop("ls"), "unknown loss 'ls' in params.yaml: choose one of alignedreid, softmax"),
+        (lambda p: p["losses"]["ls"].update(center=True), "unknown: center"),
+        (
+            lambda p: p["losses"].pop("ls"),
+            "unknown loss 'ls' in params.yaml: choose one of alignedreid, mutual, softmax",
+        ),
         (lambda p: p["datasets"].pop("synthetic"), "unknown dataset 'synthetic'"),
         (lambda p: p["datasets"]["synthetic"]["model"].update(trunk="resnet19"), "unknown trunk 'resnet19'"),
         (lambda p: p["datasets"]["synthetic"]["train"].update(people=8), "leaves 1 steps an epoch of 10"),
