@@ -41,7 +41,7 @@ class ResumeSettings:
             raise InputError(f"resume.minutes in params.yaml: got {self.minutes}, wanted 0 (after each step) or more.")
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """A signal asked training to stop: its number; the state has been saved."""
 
     def __init__(self, number: int) -> None:

@@ -100,8 +100,10 @@ def train(
     """
     if not len(data.labels):
         raise InputError("the training split holds no image: look at statistics.json of the prepared dataset.")
-    is_held_out = holdout.split(data.labels, settings.held_out, settings.seed)
-    data, held_out = data.part(~is_held_out), data.part(is_held_out)
+    held_out = None
+    if settings.held_out:
+        is_held_out = holdout.split(data.labels, settings.held_out, settings.seed)
+        data, held_out = data.part(~is_held_out), data.part(is_held_out)
     people = int(data.labels.max(initial=-1)) + 1
     steps_per_epoch(people, settings.people)
     watching.check_people(data.labels)
@@ -137,9 +139,9 @@ def _near(device: torch.device, pixels: np.ndarray) -> Tensor:
     return tensor.to(device)
 
 
-def _measured(run: Run, held_out: TrainingSet) -> dict[str, float]:
+def _measured(run: Run, held_out: TrainingSet | None) -> dict[str, float]:
     """Rank-1 and mAP on held-out people, at the epochs where they are wanted."""
-    if not run.settings.evaluate_epochs or run.epoch % run.settings.evaluate_epochs:
+    if held_out is None or run.epoch % run.settings.evaluate_epochs:
         return {}
     network = run.networks[0].eval()
     pixels = torch.from_numpy(held_out.plain).split(run.settings.people * run.settings.images_each)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from reid import command, config, images, model, packs, processes, provenance, resuming, training
+from reid import augmentation, command, config, images, model, packs, processes, provenance, resuming, training
 from reid.device import choose_device
 from reid.losses import LossSettings
 from reid.model import ModelSettings
@@ -36,7 +36,7 @@ def main() -> None:
     }
     resume = config.settings(ResumeSettings, config.section(params, "resume"), "resume")
     split = packs.read(args.data, "train")
-    with processes.group(settings["train"].device):
+    with processes.group():
         try:
             run(split, settings, resume, args)
         except Stopped as stopped:
@@ -61,6 +61,7 @@ def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, ar
         data = training_set(split, settings["model"], settings["train"].crop)
         finished = training.train(data, settings["model"], settings["loss"], settings["train"], keeper, progress)
         if is_first:
+            out.mkdir()
             network, kept_epoch = finished.result()
             model.save(network, out / "model.safetensors")
             pd.DataFrame(finished.history).to_csv(out / "history.csv", index=False)
@@ -75,7 +76,7 @@ def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, ar
 def training_set(split: packs.Split, of: ModelSettings, crop: str) -> TrainingSet:
     """The split's images, decoded once at the sizes that the augmentation needs."""
     size = (of.height, of.width)
-    sizes = [size, images.enlarged_size(*size)] if crop == "enlarge" else [size]
+    sizes = [size, augmentation.enlarged_size(*size)] if crop == "enlarge" else [size]
     plain, *enlarged = images.decode_sizes(split, sizes)
     return TrainingSet(plain, enlarged[0] if enlarged else None, training.labels_of(split.pids), split.camids)
 
