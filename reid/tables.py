@@ -161,10 +161,7 @@ def markdown(table: list[Row], dataset: str, protocol: str, settings: TablesSett
 
 
 def _grid(table: list[Row], columns: tuple[str, ...]) -> str:
-    lines = [
-        [row["model"], label(row), *(_cell(row, column) for column in columns)]
-        for row in table
-    ]
+    lines = [[row["model"], label(row), *(_cell(row, column) for column in columns)] for row in table]
     headers = ["Model", "Loss", *(COLUMNS[column] for column in columns)]
     align = ["left", "left", *["center"] * len(columns)]
     return tabulate(lines, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
