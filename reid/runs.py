@@ -49,13 +49,12 @@ def cell(params: dict[str, Any], dataset: str, loss: str, training: dict[str, An
     overridden = {name: config.section(params, name, dataset) for name in config.OVERRIDABLE}
     if "converted_from" in training:
         overridden["train"] = None
-    composition = config.entry(params, "losses", loss)
     common = {name: config.section(params, name) for name in ("extract", "distances", "rerank", "evaluate")}
     provenance = {
         "source": config.entry(params, "datasets", dataset).get("source"),
         "partial_seed": config.section(params, "prepare").get("partial_seed"),
         **overridden,
-        "loss": {key: value for key, value in composition.items() if key not in config.OVERRIDABLE},
+        "loss": config.entry(params, "losses", loss),
         **common,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "training": training,
