@@ -71,8 +71,8 @@ def _check(one: Run, other: Run, called: str) -> None:
     if seed(one) == seed(other):
         raise InputError(
             f"the cells {cells[0]} and {cells[1]} are both called '{called}' and have the same `train.seed`, "
-            f"{seed(one)}: wanted another seed for each. Change it under `losses.{other['loss']}.train` in params.yaml, "
-            "or give them different names under `tables.names`."
+            f"{seed(one)}: wanted one each. Set `losses.{other['loss']}.train.seed` in params.yaml, or give them "
+            "different names under `tables.names`."
         )
 
 
