@@ -29,7 +29,7 @@ class ArrayFile:
         descriptor = os.open(self.file, os.O_WRONLY)
         try:
             for number, part in enumerate([values] if is_whole else values, rows.start):
-                _write(descriptor, memoryview(np.ascontiguousarray(part, np.float32)).cast("B"), first + number * row)
+                _write(descriptor, np.ascontiguousarray(part, np.float32), first + number * row)
         finally:
             os.close(descriptor)
 
@@ -40,7 +40,8 @@ class ArrayFile:
         return buffer.tell()
 
 
-def _write(descriptor: int, content: memoryview, at: int) -> None:
+def _write(descriptor: int, values: np.ndarray, at: int) -> None:
+    content = memoryview(values.reshape(-1).view(np.uint8))
     while content:
         written = os.pwrite(descriptor, content, at)
         content, at = content[written:], at + written
