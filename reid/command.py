@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,7 +22,8 @@ def run(main: Callable[[], None], group: Callable[[], AbstractContextManager] | 
             _start_processes(main)
         elif _under_torchrun():
             raise InputError("this stage works in one process: start it without torchrun, as `python -m stages...`.")
-        with group() if group else nullcontext():
+        with group() if group else nullcontext(), warnings.catch_warnings():
+            warnings.showwarning = _tell
             _refuse_the_same_path_twice(sys.argv[1:])
             main()
     except InputError as error:
@@ -29,6 +31,12 @@ def run(main: Callable[[], None], group: Callable[[], AbstractContextManager] | 
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         sys.exit(130)
+
+
+def _tell(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning in the form of an error, without the line of code; by the first of several processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"\nwarning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _start_processes(main: Callable[[], None]) -> None:

@@ -89,6 +89,10 @@ class Keeper:
         before = {number: signal.signal(number, self._heard) for number in SIGNALS}
         try:
             yield
+        except RuntimeError:  # of a process that has lost the first, which has saved the state and ended
+            if self.signal and not self.writes:
+                raise SystemExit(128 + self.signal) from None
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

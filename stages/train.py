@@ -36,12 +36,11 @@ def main() -> None:
     }
     resume = config.settings(ResumeSettings, config.section(params, "resume"), "resume")
     split = packs.read(args.data, "train")
-    with processes.group():
-        try:
-            run(split, settings, resume, args)
-        except Stopped as stopped:
-            print(f"{stopped}: the state is saved, the same command goes on from there", file=sys.stderr)
-            sys.exit(128 + stopped.number)
+    try:
+        run(split, settings, resume, args)
+    except Stopped as stopped:
+        print(f"{stopped}: the state is saved, the same command goes on from there", file=sys.stderr)
+        sys.exit(128 + stopped.number)
 
 
 def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, args: argparse.Namespace) -> None:
@@ -52,7 +51,8 @@ def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, ar
     determines["machine"] = resuming.machine(device, processes.count())
     keeper = Keeper(resuming.place(determines), resume, writes=is_first)
     epochs = tqdm(total=settings["train"].epochs, desc=f"training {args.loss}", unit="epoch", disable=not is_first)
-    with command.whole(args.out) as out, keeper.listening(), epochs as bar:
+    with command.whole(args.out, processes.wait) as out, keeper.listening(), epochs as bar:
+        processes.made(out, out.mkdir)
 
         def progress(done: Run) -> None:
             bar.n = done.epoch - 1
@@ -61,7 +61,6 @@ def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, ar
         data = training_set(split, settings["model"], settings["train"].crop)
         finished = training.train(data, settings["model"], settings["loss"], settings["train"], keeper, progress)
         if is_first:
-            out.mkdir()
             network, kept_epoch = finished.result()
             model.save(network, out / "model.safetensors")
             pd.DataFrame(finished.history).to_csv(out / "history.csv", index=False)
@@ -82,4 +81,4 @@ def training_set(split: packs.Split, of: ModelSettings, crop: str) -> TrainingSe
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, processes.group)

@@ -34,6 +34,14 @@ def params_file(params, tmp_path_factory):
     return file
 
 
+def longer(params, minutes, file):
+    """The tiny benchmark's settings with some seconds of training."""
+    synthetic = params["datasets"]["synthetic"]
+    datasets = {**params["datasets"], "synthetic": {**synthetic, "train": {**synthetic["train"], "epochs": 12}}}
+    file.write_text(yaml.safe_dump({**params, "datasets": datasets, "resume": {"minutes": minutes}}, sort_keys=False))
+    return file
+
+
 def run_stage(name, *arguments):
     """Run a stage as its command does -> the exit code, or the error that goes with exit code 1."""
     stage = importlib.import_module(f"stages.{name}")

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -40,11 +41,17 @@ class Clone:
 
     def __call__(self, *command):
         """Run a command -> what it printed; with this interpreter's `python` and `dvc` first on the path."""
+        done = self.start(*command)
+        out, error = done.communicate()
+        assert done.returncode == 0, f"{' '.join(command)}\n{out}\n{error}"
+        return out
+
+    def start(self, *command):
+        """Start a command in a process group of its own."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2", "PYTHONPATH": ""}
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **pipes)
 
     def commit(self, message):
         self("git", "add", "-A")
@@ -69,6 +76,7 @@ CELL = ("train", "extract", "distances", "rerank", "evaluate")
 def clone(params, tmp_path_factory):
     """The clone after its first `dvc repro`, committed."""
     few = {**params, "tables": {**params["tables"], "losses": ["softmax", "ls"]}, "loss": "softmax"}
+    few["resume"] = {"minutes": 0.0}
     clone = Clone(tmp_path_factory.mktemp("clone"), few)
     clone.first = clone.ran("dvc", "repro")
     clone.commit("first run")
@@ -173,6 +181,42 @@ def test_a_queued_grid_of_headlines(clone):
     for report in reports:
         run = json.loads((clone.folder / f"metrics/runs/synthetic/{report['loss']}.json").read_text())
         assert report["full"]["dmli"]["mAP"] == run["full"]["dmli"]["mAP"]
+
+
+def killed_in_training(clone, *command):
+    """Start a DVC command, and kill it and all that it started when training has saved its state."""
+    unfinished = clone.folder / "unfinished"
+    running = clone.start(*command)
+    while running.poll() is None and not list(unfinished.glob("*.pt")):
+        time.sleep(0.01)
+    assert running.poll() is None, "it ended before it was killed"
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert list(unfinished.glob("*.pt"))
+
+
+@pytest.mark.parametrize("how", [["repro", "report"], ["exp", "run", "report"], ["exp", "run", "--temp", "report"]])
+def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_path):
+    file, before = clone.folder / "params.yaml", (clone.folder / "params.yaml").read_text()
+    params = yaml.safe_load(before)
+    params["datasets"]["synthetic"]["train"] |= {
+        "epochs": 30,
+        "seed": len("".join(how)),
+    }  # nothing to take from a cache
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    killed_in_training(clone, "dvc", *how)
+    clone("dvc", *how)
+    assert list((clone.folder / "unfinished").iterdir()) == []
+    if "--temp" in how:
+        clone("dvc", "exp", "apply", clone("dvc", "exp", "list", "--name-only").splitlines()[0])
+    model = clone.folder / "models/synthetic/softmax"
+    assert json.loads((model / "training.json").read_text())["resumed"] == 1
+    cell = ("--dataset", "synthetic", "--loss", "softmax")
+    clone(sys.executable, "-m", "stages.train", "data/synthetic", str(tmp_path / "unbroken"), *cell)
+    for name in ("model.safetensors", "history.csv"):
+        assert (model / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
 
 
 def write_market1501(folder):

@@ -14,22 +14,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from reid import resuming
 from reid.errors import InputError
 from reid.resuming import Keeper, ResumeSettings
-from tests.conftest import ROOT, run_stage
+from tests.conftest import ROOT, longer, run_stage
 
 KILLS = 6  # of each of two rows
-
-
-def longer(params, minutes, file):
-    """The tiny benchmark's settings with some seconds of training."""
-    synthetic = params["datasets"]["synthetic"]
-    datasets = {**params["datasets"], "synthetic": {**synthetic, "train": {**synthetic["train"], "epochs": 12}}}
-    file.write_text(yaml.safe_dump({**params, "datasets": datasets, "resume": {"minutes": minutes}}, sort_keys=False))
-    return file
 
 
 def train(data, out, loss, params, root):

@@ -1,8 +1,11 @@
 """Training shared out over two CPU processes: the loss, gradients and model of one process."""
 
+import json
+import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -12,7 +15,7 @@ from reid.errors import InputError
 from reid.losses import LossSettings
 from reid.model import ModelSettings
 from reid.state import Run, TrainSettings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, longer
 
 PEOPLE = 6
 MODEL = ModelSettings(
@@ -107,3 +110,34 @@ def test_people_are_shared_out_in_whole():
     assert [sharing.share(6, rank, 3, 4) for rank in range(3)] == [slice(0, 8), slice(8, 16), slice(16, 24)]
     with pytest.raises(InputError, match="people = 6 cannot be shared out evenly over 4 processes"):
         sharing.share(6, 0, 4, 4)
+
+
+def stage(processes, data, out, params, root):
+    """The train stage as so many processes of one thread each, not waited for."""
+    command = [sys.executable, "-m", "stages.train", str(data), str(out), "--dataset", "synthetic", "--loss", "ls"]
+    environment = {**os.environ, "REID_PROCESSES": str(processes), "OMP_NUM_THREADS": "1", "DVC_ROOT": str(root)}
+    return subprocess.Popen(
+        [*command, "--params", str(params)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_stage_stops_and_goes_on_as_two_processes(finished, params, tmp_path):
+    settings = longer(params, 60.0, tmp_path / "params.yaml")
+    broken = stage(2, finished / "data", tmp_path / "out", settings, tmp_path)
+    said = ""
+    while "loss" not in said:  # in the bar, after the first epoch
+        said += broken.stderr.read(1)
+    broken.terminate()
+    said += broken.communicate()[1]
+    assert broken.returncode == 143
+    assert "SIGTERM: the state is saved" in said
+    assert "Traceback" not in said
+    done = stage(2, finished / "data", tmp_path / "out", settings, tmp_path)
+    said = done.communicate()[1]
+    assert done.returncode == 0, said
+    course = json.loads((tmp_path / "out/training.json").read_text())
+    assert (course["processes"], course["resumed"]) == (2, 1)
+    assert not list((tmp_path / "unfinished").iterdir())
+    history, of_one = (pd.read_csv(folder / "history.csv") for folder in (tmp_path / "out", finished / "model"))
+    assert len(history) == 12
+    pd.testing.assert_frame_equal(history[:1], of_one, rtol=1e-4)  # later epochs drift apart, by rounding
