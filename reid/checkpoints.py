@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from reid import command, config, model
+from reid import command, config, model, provenance
 from reid.errors import InputError
 from reid.model import ModelSettings, Network
 
@@ -139,7 +139,7 @@ def _told(content: Any) -> str:
 
 
 def main() -> None:
-    """Read one checkpoint, write model.safetensors and history.csv, and say what it tells of itself."""
+    """Read one checkpoint, write model.safetensors, history.csv and training.json; say what it tells of itself."""
     parser = argparse.ArgumentParser(prog="python -m reid.checkpoints", description=__doc__)
     parser.add_argument("checkpoint", help="a *.pth.tar of the published code")
     parser.add_argument("out", help="folder to write, e.g. models/market1501/alignedreid")
@@ -153,6 +153,7 @@ def main() -> None:
         out.mkdir()
         model.save(network, out / "model.safetensors")
         pd.DataFrame({"epoch": [checkpoint.epoch]}).to_csv(out / "history.csv", index=False)
+        provenance.write(out / "training.json", provenance.converted(Path(args.checkpoint), checkpoint.epoch))
     epoch = "of an unknown epoch" if checkpoint.epoch is None else f"of epoch {checkpoint.epoch}"
     rank1 = "" if checkpoint.rank1 is None else f", with a rank-1 of {checkpoint.rank1:.1%} as it says itself"
     print(f"{network.settings.trunk} {epoch}, trained on {network.people} people{rank1}: {args.out}")

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from reid import blocks, processes
+from reid.arrays import ArrayFile
+from reid.blocks import Block
 from reid.errors import InputError
 from reid.features import Features
 from reid.neighbours import RANKED, NearestLists, Neighbours
@@ -116,21 +119,24 @@ def compare(
     return found
 
 
-def pairs_to_compute(gallery: int, queries: list[int], settings: DistanceSettings) -> int:
-    """The number of pairs that `gallery_lists` and `query_distances` of each query set report to `progress`."""
-    symmetric = sum(
-        (rows.stop - rows.start) * (images - rows.start)
-        for images in (gallery, *queries)
-        for panel in _slices(0, images, PANEL)
-        for rows in _slices(panel.start, panel.stop, settings.tile_rows)
-    )
-    return symmetric + gallery * sum(queries)
+def pairs_to_compute(gallery: int, queries: list[int], settings: DistanceSettings, own: bool = False) -> int:
+    """The number of pairs that `gallery_lists` and `query_distances` of each query set report to `progress`.
+
+    Of all processes together, or this one's `own`.
+    """
+    deals = [_gallery_blocks(gallery, settings), *(_query_blocks(images, gallery, settings) for images in queries)]
+    return sum(block.pairs for blocks in deals for block in (_own(blocks) if own else blocks))
 
 
 def gallery_lists(gallery: Features, comparison: Comparison, progress: Progress) -> dict[str, NearestLists]:
-    """Nearest lists within the gallery, for every protocol alike; `progress` gets the number of pairs done."""
+    """Nearest lists within the gallery, for every protocol alike; `progress` gets the number of pairs done.
+
+    Of several processes each has the lists of its own share of the pairs.
+    """
     lists = {name: NearestLists(len(gallery), comparison.settings.neighbours) for name in RANKED}
-    _add_symmetric(lists, gallery, comparison, progress)
+    own = _own(_gallery_blocks(len(gallery), comparison.settings))
+    for block, found in _compared(own, gallery, gallery, comparison, progress):
+        _merge(lists, found, block.rows, block.columns)
     return lists
 
 
@@ -139,32 +145,68 @@ def query_distances(
     gallery: Features,
     within_gallery: dict[str, NearestLists],
     comparison: Comparison,
-    out: dict[str, np.ndarray],
+    out: dict[str, np.ndarray] | dict[str, ArrayFile],
     progress: Progress,
-) -> dict[str, Neighbours]:
-    """Fill `out` = {global, local, dmli} with distances [Q, G], and return the neighbours of all Q + G images."""
+) -> dict[str, Neighbours] | None:
+    """Fill `out` = {global, local, dmli} with distances [Q, G], and return the neighbours of all Q + G images.
+
+    Several processes each fill their share of `out`, and the neighbours are process 0's; the others return None.
+    """
     first = len(queries)
     lists = {name: one.shifted(first, first + len(gallery)) for name, one in within_gallery.items()}
-    _add_symmetric(lists, queries, comparison, progress)
-    for rows in _slices(0, first, PANEL):
-        panel = Panel(queries, rows, comparison)
-        for columns in _slices(0, len(gallery), PANEL):
-            found = compare(panel, gallery, columns, comparison, progress)
+    own = _own(_query_blocks(first, len(gallery), comparison.settings))
+    for block, found in _compared(own, queries, gallery, comparison, progress):
+        columns = block.columns
+        if block.is_across:
             for name in NAMES:
-                out[name][rows, columns] = found[name].cpu().numpy()
-            _merge(lists, found, rows, slice(first + columns.start, first + columns.stop))
-    return {name: one.neighbours() for name, one in lists.items()}
+                out[name][block.rows, columns] = found[name].cpu().numpy()
+            columns = slice(first + columns.start, first + columns.stop)
+        _merge(lists, found, block.rows, columns)
+    _unite(lists)
+    return {name: one.neighbours() for name, one in lists.items()} if processes.rank() == 0 else None
 
 
-def _add_symmetric(
-    lists: dict[str, NearestLists], features: Features, comparison: Comparison, progress: Progress
-) -> None:
-    """Take in the distances within a set whose images are numbered from 0: each unordered pair of panels once."""
-    for rows in _slices(0, len(features), PANEL):
-        panel = Panel(features, rows, comparison)
-        _merge(lists, compare(panel, features, rows, comparison, progress, itself=True), rows, rows)
-        for columns in _slices(rows.stop, len(features), PANEL):
-            _merge(lists, compare(panel, features, columns, comparison, progress), rows, columns)
+def _panels(images: int, settings: DistanceSettings) -> list[slice]:
+    return blocks.panels(images, PANEL, settings.tile_rows)
+
+
+def _gallery_blocks(gallery: int, settings: DistanceSettings) -> list[Block]:
+    return blocks.within(_panels(gallery, settings), settings.tile_rows)
+
+
+def _query_blocks(queries: int, gallery: int, settings: DistanceSettings) -> list[Block]:
+    rows = _panels(queries, settings)
+    return blocks.within(rows, settings.tile_rows) + blocks.across(rows, _panels(gallery, settings))
+
+
+def _own(shared: list[Block]) -> list[Block]:
+    return blocks.dealt(shared, processes.rank(), processes.count())
+
+
+def _compared(
+    own: list[Block], features: Features, others: Features, comparison: Comparison, progress: Progress
+) -> Iterator[tuple[Block, dict[str, Tensor]]]:
+    """Each block with its distances [N, M]; a panel of rows is made ready once for the blocks that follow another."""
+    panel = None
+    for block in own:
+        if panel is None or panel.images != block.rows:
+            panel = Panel(features, block.rows, comparison)
+        columns_of = others if block.is_across else features
+        itself = not block.is_across and block.rows == block.columns
+        yield block, compare(panel, columns_of, block.columns, comparison, progress, itself)
+
+
+def _unite(lists: dict[str, NearestLists]) -> None:
+    """Make process 0's lists those of all processes' pairs; a slice of images at a time."""
+    if processes.count() == 1:
+        return
+    for one in lists.values():
+        one.largest[:] = processes.largest(one.largest)
+        for rows in _slices(0, len(one.keys), PANEL):
+            found = processes.gathered(one.keys[rows])
+            if found:
+                nearest = one.keys.shape[1]
+                one.keys[rows] = np.partition(np.concatenate(found, 1), nearest - 1, axis=1)[:, :nearest]
 
 
 def _merge(lists: dict[str, NearestLists], found: dict[str, Tensor], rows: slice, columns: slice) -> None:

@@ -1,12 +1,14 @@
 """Features of a split: model + images -> arrays on disk, a chunk of decoded images at a time."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from reid import features, images
+from reid import features, images, processes
+from reid.arrays import ArrayFile
 from reid.errors import InputError
 from reid.model import Network
 from reid.packs import Split
@@ -30,7 +32,8 @@ class ExtractSettings:
 def extract(network: Network, split: Split, folder: Path, batch: int, device: torch.device) -> None:
     """Write the global features [N, D] and test stripes [N, S, D] of a split's images to `folder`.
 
-    Raises InputError for an empty split and for a corrupt image.
+    Several processes do so together, in the batches of one. Raises InputError for an empty split and for a corrupt
+    image.
     """
     if not len(split):
         raise InputError(
@@ -38,18 +41,27 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
         )
     settings = network.settings
     network = network.to(device, memory_format=torch.channels_last).eval()
-    shape = (settings.stripes, network.channels)
-    written = features.create(folder, split.pids, split.camids, network.channels, shape)
-    with tqdm(total=len(split), desc=f"extracting {split.name}", unit="image", delay=1) as bar:
-        for start in range(0, len(split), CHUNK):
-            chunk = range(start, min(start + CHUNK, len(split)))
-            decoded = torch.from_numpy(images.decode(split, settings.height, settings.width, chunk))
-            for first in range(0, len(chunk), batch):
-                pixels = images.normalise(decoded[first : first + batch].to(device))
-                global_features, stripes = network.describe(pixels)
-                rows = slice(start + first, start + first + len(pixels))
-                written.global_features[rows] = global_features.cpu().numpy()
-                written.stripes[rows] = stripes.cpu().numpy()
-                bar.update(len(pixels))
-    written.global_features.flush()
-    written.stripes.flush()
+    stripes = (settings.stripes, network.channels)
+    processes.made(folder, lambda: features.create(folder, split.pids, split.camids, network.channels, stripes))
+    global_file = ArrayFile(folder / "global_features.npy", (len(split), network.channels))
+    stripes_file = ArrayFile(folder / "stripes.npy", (len(split), *stripes))
+    batches = processes.share([slice(at, min(at + batch, len(split))) for at in range(0, len(split), batch)])
+    own = sum(rows.stop - rows.start for rows in batches)
+    with tqdm(total=own, desc=f"extracting {split.name}", unit="image", delay=1, disable=processes.rank() > 0) as bar:
+        for rows, decoded in _decoded(split, (settings.height, settings.width), batches, max(CHUNK // batch, 1)):
+            global_features, stripes = network.describe(images.normalise(decoded.to(device)))
+            global_file[rows] = global_features.cpu().numpy()
+            stripes_file[rows] = stripes.cpu().numpy()
+            bar.update(len(decoded))
+
+
+def _decoded(
+    split: Split, size: tuple[int, int], batches: Sequence[slice], at_once: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Batches that follow one another, each with its pixels, uint8 [N, H, W, 3]; several are decoded at once."""
+    for first in range(0, len(batches), at_once):
+        some = batches[first : first + at_once]
+        start = some[0].start
+        decoded = torch.from_numpy(images.decode(split, *size, range(start, some[-1].stop)))
+        for rows in some:
+            yield rows, decoded[rows.start - start : rows.stop - start]

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from reid.errors import InputError
+from reid.neighbours import RANKED
 
 PROTOCOLS = {"full": "query", "partial": "query_partial"}  # protocol: the split its queries come from
 
@@ -68,8 +69,7 @@ def read_all(folder: Path, shape: tuple[int, int]) -> dict[str, Matrix]:
 
 def read_columns(distances: Path, reranked: Path, shape: tuple[int, int]) -> dict[str, Matrix]:
     """The tables' seven columns of one protocol, each [Q, G], in the tables' order."""
-    names = ("global", "dmli", "global_dmli")
     return {
         **read_all(distances, shape),
-        **{f"{name}_rk": read(reranked / f"{name}.npy", shape) for name in names},
+        **{f"{name}_rk": read(reranked / f"{name}.npy", shape) for name in RANKED},
     }

@@ -1,7 +1,7 @@
 """A prepared dataset: one zip of original image bytes per split, manifest.csv and statistics.json.
 
 The zips are stored, not compressed, with fixed timestamps, so that equal images make equal bytes. A zip's own CRC-32
-is checked whenever an image is read; the manifest's SHA-256 tells people which image of two copies differs.
+is checked whenever an image is read; the manifest's SHA-256 tells which image of two copies differs.
 """
 
 import csv
@@ -22,12 +22,13 @@ COLUMNS = ("split", "name", "pid", "camid", "sha256")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split of a prepared dataset: names, pids [N] int64, camids [N] int64, and the bytes of image i."""
+    """One split of a prepared dataset: names, pids and camids [N] int64, SHA-256 checksums, the bytes of image i."""
 
     name: str
     names: list[str]
     pids: np.ndarray
     camids: np.ndarray
+    checksums: list[str]
     archive: zipfile.ZipFile = field(repr=False)
     lock: threading.Lock = field(repr=False, default_factory=threading.Lock)
 
@@ -69,11 +70,13 @@ def read(folder: Path, split: str) -> Split:
     try:
         with open(manifest, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == split]
-        names, pids, camids = ([row[key] for row in rows] for key in ("name", "pid", "camid"))
+        names, pids, camids, checksums = ([row[key] for row in rows] for key in COLUMNS[1:])
+        if not all(len(checksum) == 64 for checksum in checksums):
+            raise ValueError("with a sha256 that is none")
         archive = zipfile.ZipFile(pack)
         if archive.namelist() != names:
             raise _damaged(pack, f"it holds {len(archive.namelist()):,} images and manifest.csv {len(names):,}")
-        return Split(split, names, np.array(pids, np.int64), np.array(camids, np.int64), archive)
+        return Split(split, names, np.array(pids, np.int64), np.array(camids, np.int64), checksums, archive)
     except FileNotFoundError as error:
         raise _damaged(Path(error.filename), "no such file") from None
     except (KeyError, ValueError, TypeError, csv.Error) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from reid import processes
 from reid.distances import NAMES, PANEL, DistanceSettings, pairs_to_compute
 from reid.errors import InputError
 from reid.features import Features
@@ -16,33 +17,45 @@ from reid.tiles import OPERANDS, PRODUCTS
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes: pairs of images to compare; bytes of memory for tiles and panels, and for lists; bytes on disk."""
+    """What it takes: pairs of images to compare; bytes of memory for tiles and panels, and for lists; bytes on disk.
+
+    `processes` compare them, of which `here` share this host's memory; all these need is `panels` and `lists`.
+    """
 
     pairs: int
     panels: int
     lists: int
     disk: int
+    processes: int
+    here: int
 
     @property
     def memory(self) -> int:
-        """Bytes of memory in all, beyond what Python and its libraries take (about 0.4 GB)."""
+        """Bytes of memory on this host, beyond what Python and its libraries take (about 0.4 GB a process)."""
         return self.panels + self.lists
 
     def __str__(self) -> str:
-        return f"distances of {self.pairs:,} pairs: {_gb(self.memory)} of memory, {_gb(self.disk)} on disk"
+        several = f" by {self.processes} processes, {self.here} of them on this host" if self.processes > 1 else ""
+        return f"distances of {self.pairs:,} pairs{several}: {_gb(self.memory)} of memory, {_gb(self.disk)} on disk"
 
 
 def plan(gallery: Features, queries: list[Features], settings: DistanceSettings) -> Plan:
-    """The plan for a gallery and its query sets. Features are memory-mapped, so they take no memory of their own."""
+    """The plan for a gallery and its query sets. Features are memory-mapped, so they take no memory of their own.
+
+    Each process has lists of all images, for the pairs that are its own.
+    """
+    here = processes.on_this_host()
     counts, kept = [len(images) for images in queries], settings.neighbours
     most = max(counts)
     per_image = len(RANKED) * kept
     return Plan(
         pairs=pairs_to_compute(len(gallery), counts, settings),
-        panels=_panels(gallery, max(most, len(gallery)), settings),
+        panels=here * _panels(gallery, max(most, len(gallery)), settings),
         # running lists of the gallery's (8 bytes a place), and of all images with what is written of them (8 + 12)
-        lists=8 * per_image * len(gallery) + 20 * per_image * (len(gallery) + most),
+        lists=here * (8 * per_image * len(gallery) + 20 * per_image * (len(gallery) + most)),
         disk=sum(4 * len(NAMES) * count * len(gallery) + 12 * per_image * (count + len(gallery)) for count in counts),
+        processes=processes.count(),
+        here=here,
     )
 
 
@@ -54,6 +67,8 @@ def check(planned: Plan, settings: DistanceSettings, output: str | Path) -> None
         if planned.panels < available:
             fitting = settings.neighbours * (available - planned.panels) // planned.lists
             help_ = f"set distances.neighbours to {fitting} or less (rerank.k1 + 1 are needed)"
+        if planned.here > 1:
+            help_ = "start fewer processes"
         raise InputError(f"{planned}, but {_gb(available)} of memory are available: {help_}.")
     if planned.disk > free:
         raise InputError(

@@ -1,4 +1,6 @@
-"""The ablation figure: rank-1 and mAP of every column, a dot per loss. The only file that imports matplotlib."""
+"""The ablation figure: rank-1 and mAP of every column, a dot per loss, with a bar of the standard deviation to either
+side where it is the mean of several seeds. The only file that imports matplotlib.
+"""
 
 import math
 from pathlib import Path
@@ -8,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reid.errors import InputError
-from reid.tables import COLUMNS
+from reid.tables import COLUMNS, label
 
 METRIC_NAMES = {"rank1": "rank-1 (%)", "mAP": "mAP (%)"}
 # Okabe and Ito's colours, told apart by colour-blind readers; marker and colour repeat together only after 35 losses.
@@ -36,29 +38,35 @@ def ablation_figure(tables: dict[str, list[dict[str, Any]]], path: str | Path) -
 
 
 def _ours(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of ours, each with a finite number for every column and metric."""
+    """The rows of ours, each with a finite number, and deviation of several seeds, for every column and metric."""
     try:
         ours = [row for row in rows if row["source"] == "ours"]
-        numbers = [row["columns"][column][metric] for row in ours for column in COLUMNS for metric in METRIC_NAMES]
+        drawn = [row[key] for row in ours for key in ("columns", "deviations") if key == "columns" or "seeds" in row]
+        numbers = [scores[column][metric] for scores in drawn for column in COLUMNS for metric in METRIC_NAMES]
         whole = bool(ours) and all(row["loss"] for row in ours) and all(map(math.isfinite, numbers))
     except (KeyError, TypeError):
         whole = False
     if not whole:
         raise InputError(
             f"the table '{title}' cannot be drawn: wanted rows of ours, each with `loss` and a finite rank-1 "
-            "and mAP for every column. Make the tables again with `dvc repro tables`."
+            "and mAP, and deviations of several seeds, for every column. Make the tables again with `dvc repro tables`."
         )
     return ours
 
 
 def _panel(axes: Axes, rows: list[dict[str, Any]], metric: str) -> None:
     """One dot per row and column, the rows of a column side by side, every second column shaded."""
+    models = {row.get("model") for row in rows}
     for i, row in enumerate(rows):
         shift = 0.6 * ((i + 0.5) / len(rows) - 0.5)
         heights = [row["columns"][column][metric] for column in COLUMNS]
         places = [place + shift for place in range(len(COLUMNS))]
         style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        axes.plot(places, heights, linestyle="none", markersize=7, label=row["loss"], **style)
+        called = label(row) if len(models) == 1 else f"{row['model']}, {label(row)}"
+        axes.plot(places, heights, linestyle="none", markersize=7, label=called, **style)
+        if "seeds" in row:
+            deviations = [row["deviations"][column][metric] for column in COLUMNS]
+            axes.errorbar(places, heights, deviations, fmt="none", color=style["color"], capsize=3, elinewidth=1)
     for place in range(0, len(COLUMNS), 2):
         axes.axvspan(place - 0.5, place + 0.5, color="#f2f2f2", zorder=0)
     axes.set_xlim(-0.5, len(COLUMNS) - 0.5)

@@ -39,12 +39,16 @@ def evaluate(features_of: Path, distances: Path, reranked: Path, settings: Evalu
     return run
 
 
-def cell(params: dict[str, Any], dataset: str, loss: str) -> dict[str, Any]:
-    """A cell's dataset, loss and trunk, and its provenance: the settings and versions that it was made with.
+def cell(params: dict[str, Any], dataset: str, loss: str, training: dict[str, Any]) -> dict[str, Any]:
+    """A cell's dataset, loss and trunk, and its provenance: settings, versions, and `training` of `reid.origin.read`.
+
+    A converted model was not trained by the settings `train`, which are null in its provenance.
 
     Raises InputError for an unknown dataset or loss.
     """
     overridden = {name: config.section(params, name, dataset, loss) for name in config.OVERRIDABLE}
+    if "converted_from" in training:
+        overridden["train"] = None
     common = {name: config.section(params, name) for name in ("extract", "distances", "rerank", "evaluate")}
     provenance = {
         "source": config.entry(params, "datasets", dataset).get("source"),
@@ -53,5 +57,6 @@ def cell(params: dict[str, Any], dataset: str, loss: str) -> dict[str, Any]:
         "loss": config.entry(params, "losses", loss),
         **common,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "training": training,
     }
     return {"dataset": dataset, "loss": loss, "trunk": overridden["model"].get("trunk"), "provenance": provenance}

@@ -10,7 +10,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from reid import published
+from reid import published, seeds
 from reid.errors import InputError
 
 COLUMNS = {
@@ -76,6 +76,8 @@ def parse_run(text: bytes | str, where: str) -> dict[str, Any]:
             raise InputError(
                 f"{where} is no evaluated run: it has no text `{key}`. Make it again with `dvc repro evaluate`."
             )
+    if not isinstance(run.get("provenance", {}), dict):
+        raise InputError(f"{where}: `provenance` is no mapping. Make it again with `dvc repro evaluate`.")
     for protocol in PROTOCOLS:
         for column in COLUMNS:
             for metric in METRICS:
@@ -107,19 +109,34 @@ def rows(runs: list[dict[str, Any]], protocol: str, settings: TablesSettings) ->
     """One dataset's runs -> {"model", "loss", "source", "columns": {column: {"rank1", "mAP"}}}, in the order of `runs`.
 
     Source is "ours", followed by "published" and "difference" (ours - published, points) where anything was published;
-    those two hold the published columns and metrics only. Raises InputError when there is no run.
+    those two hold the published columns and metrics only. Runs of one name and trunk are seeds of one row: `columns`
+    are their means, and "seeds", "deviations" and "values" join it. Raises InputError when there is no run, and when
+    seeds of a row differ in more than the seed.
     """
     if not runs:
         raise InputError("a table needs at least one run: got none. Name the cells under `tables:` in params.yaml.")
     table = []
-    for run in runs:
-        model, loss, ours = settings.name(run["trunk"]), settings.name(run["loss"]), _ours(run, protocol)
-        theirs = published.columns(run["dataset"], protocol, run["loss"])
-        table.append({"model": model, "loss": loss, "source": "ours", "columns": ours})
+    for of_row in seeds.rows_of(runs, settings.name):
+        first = of_row[0]
+        model, loss = settings.name(first["trunk"]), settings.name(first["loss"])
+        ours = _over_seeds(of_row, protocol)
+        theirs = published.columns(first["dataset"], protocol, first["loss"])
+        table.append({"model": model, "loss": loss, "source": "ours", **ours})
         if theirs:
+            difference = _difference(ours["columns"], theirs)
             table.append({"model": published.MODEL, "loss": loss, "source": "published", "columns": theirs})
-            table.append({"model": model, "loss": loss, "source": "difference", "columns": _difference(ours, theirs)})
+            table.append({"model": model, "loss": loss, "source": "difference", "columns": difference})
     return table
+
+
+def _over_seeds(runs: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
+    """The columns of one run; of several, their means, and each seed, the standard deviations, each seed's values."""
+    scores = [_ours(run, protocol) for run in runs]
+    if len(runs) == 1:
+        return {"columns": scores[0]}
+    means, deviations = seeds.mean_and_deviation(scores)
+    told = {"seeds": [seeds.seed(run) for run in runs], "deviations": deviations, "values": seeds.gathered(scores)}
+    return {"columns": means, **told}
 
 
 def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -134,6 +151,8 @@ def markdown(table: list[Row], dataset: str, protocol: str, settings: TablesSett
     ours = [row for row in table if row["source"] == "ours"]
     title = settings.name(dataset) + ("-Partial" if protocol == "partial" else "")
     parts = [f"#### {title}", _grid(table, PUBLISHED_COLUMNS), "Cells are rank-1/mAP in percent."]
+    if any("seeds" in row for row in ours):
+        parts[-1] += " Over several seeds: mean±sample standard deviation."
     if len(ours) < len(table):
         parts[-1] += f" Published: {published.SOURCE}. Difference: ours - published, in points; `-`: not published."
         if dataset in published.NOTES:
@@ -142,23 +161,26 @@ def markdown(table: list[Row], dataset: str, protocol: str, settings: TablesSett
 
 
 def _grid(table: list[Row], columns: tuple[str, ...]) -> str:
-    lines = [
-        [row["model"], _label(row), *(_cell(row["columns"].get(column, {}), row["source"]) for column in columns)]
-        for row in table
-    ]
+    lines = [[row["model"], label(row), *(_cell(row, column) for column in columns)] for row in table]
     headers = ["Model", "Loss", *(COLUMNS[column] for column in columns)]
     align = ["left", "left", *["center"] * len(columns)]
     return tabulate(lines, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def _label(row: Row) -> str:
-    return row["loss"] if row["source"] == "ours" else f"{row['loss']}, {row['source']}"
+def label(row: Row) -> str:
+    """What a row of `rows` is called: its loss, and how many seeds it is the mean of, or that it is not ours."""
+    if row["source"] != "ours":
+        return f"{row['loss']}, {row['source']}"
+    return f"{row['loss']}, {len(row['seeds'])} seeds" if "seeds" in row else row["loss"]
 
 
-def _cell(numbers: dict[str, float], source: str) -> str:
-    sign = "+" if source == "difference" else ""
+def _cell(row: Row, column: str) -> str:
+    numbers = row["columns"].get(column, {})
+    deviations = row.get("deviations", {}).get(column, {})
+    sign = "+" if row["source"] == "difference" else ""
     shown = [f"{_tenths(numbers[metric]):{sign}.1f}" if metric in numbers else "-" for metric in METRICS]
-    return "/".join(shown) if numbers else "-"
+    spread = [f"±{_tenths(deviations[metric]):.1f}" if metric in deviations else "" for metric in METRICS]
+    return "/".join(map("".join, zip(shown, spread, strict=True))) if numbers else "-"
 
 
 def _tenths(number: float) -> float:

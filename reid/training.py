@@ -1,65 +1,41 @@
 """Training: the epoch loop of AlignedReID++ (Luo et al., 2019, section 4.1) on decoded images held in memory.
 
-Everything random comes from `train.seed`: the weights, and per epoch the batches and the augmentation.
+Everything random comes from `train.seed`: the weights, the batches of an epoch, the augmentation of a step. So a run
+can stop after any step and go on to the same bytes.
 """
 
-import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reid.augmentation import AugmentSettings, augment, draw
-from reid.device import choose_device
+from reid import augmentation, holdout, images, processes, sharing, watching
 from reid.errors import InputError
-from reid.losses import LossSettings, parts
-from reid.model import ModelSettings, Network
+from reid.losses import LossSettings
+from reid.model import ModelSettings
+from reid.resuming import Keeper
 from reid.sampling import epoch_batches, steps_per_epoch
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """`train` in params.yaml: the batch (people x images_each), Adam, StepLR in epochs, the hinges' margin."""
-
-    epochs: int
-    people: int
-    images_each: int
-    learning_rate: float
-    weight_decay: float
-    decay_epochs: int
-    decay_factor: float
-    margin: float
-    seed: int
-    device: str
-    crop: str
-    jitter: float
-    erasing: float
-    warmup_epochs: int
-
-    def __post_init__(self) -> None:
-        AugmentSettings(self.crop, self.jitter, self.erasing)
-        counts = self.epochs, self.people, self.images_each, self.decay_epochs
-        amounts = self.learning_rate, self.weight_decay, self.decay_factor, self.margin
-        if min(counts) < 1 or not all(0 <= amount < math.inf for amount in amounts) or not 0 <= self.seed < 2**32:
-            raise InputError(
-                "`train` in params.yaml: epochs, people, images_each and decay_epochs must be at least 1; "
-                "learning_rate, weight_decay, decay_factor and margin finite and not negative; seed in [0, 2^32); "
-                f"got {self}."
-            )
+from reid.state import Run, TrainSettings
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Images, uint8 [N, H, W, 3] as they are and the same enlarged by 1/8 (for that crop), and labels [N] int64."""
+    """Decoded images, uint8 [N, H, W, 3], enlarged by 1/8 [N, H', W', 3] or None, labels and camids [N] int64."""
 
     plain: np.ndarray
     enlarged: np.ndarray | None
     labels: np.ndarray
+    camids: np.ndarray
+
+    def part(self, chosen: np.ndarray) -> "TrainingSet":
+        """The images where `chosen` [N] is true, with labels from 0 again."""
+        enlarged = None if self.enlarged is None else self.enlarged[chosen]
+        return TrainingSet(self.plain[chosen], enlarged, labels_of(self.labels[chosen]), self.camids[chosen])
 
 
 def labels_of(pids: np.ndarray) -> np.ndarray:
@@ -82,82 +58,95 @@ def deterministic() -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
+class Batches:
+    """The training images on the device where they fit, else in memory, and each step's augmented batch of them."""
+
+    def __init__(self, data: TrainingSet, device: torch.device, settings: TrainSettings) -> None:
+        self.data, self.device, self.settings = data, device, settings
+        self.plain = _near(device, data.plain)
+        self.enlarged = None if data.enlarged is None else _near(device, data.enlarged)
+        self.labels = torch.from_numpy(data.labels).to(device)
+        self.share = sharing.share(settings.people, processes.rank(), processes.count(), settings.images_each)
+
+    def of_epoch(self, epoch: int) -> np.ndarray:
+        """The epoch's batches: image numbers [steps, P x K]."""
+        rng = np.random.default_rng([self.settings.seed, epoch])
+        return epoch_batches(self.data.labels, self.settings.people, self.settings.images_each, rng)
+
+    def load(self, chosen: np.ndarray, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Image numbers [P x K] of a step -> this process's share of them, augmented and normalised, and all labels."""
+        rng = np.random.default_rng([self.settings.seed, epoch, step + 1])  # a trailing 0 would repeat `of_epoch`'s
+        draws = augmentation.draw(rng, len(chosen), self.plain.shape[1:3], self.settings).of(self.share)
+        chosen = torch.from_numpy(chosen)
+        mine = chosen[self.share].to(self.plain.device)
+        plain = self.plain[mine].to(self.device, non_blocking=True)
+        enlarged = None if self.enlarged is None else self.enlarged[mine].to(self.device, non_blocking=True)
+        return augmentation.augment(plain, enlarged, draws), self.labels[chosen.to(self.device)]
+
+
 @deterministic()
 def train(
-    images: TrainingSet,
+    data: TrainingSet,
     model_settings: ModelSettings,
     loss_settings: LossSettings,
     settings: TrainSettings,
-    progress: Callable[[dict[str, float]], None] = lambda row: None,
-) -> tuple[Network, list[dict[str, float]]]:
-    """Train a network -> it, and its history, one row of numbers an epoch; `progress` gets each row as it is made.
+    keeper: Keeper | None = None,
+    progress: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Train, from the keeper's saved state if it has one -> the finished run; `progress` gets it after each epoch.
 
-    Raises InputError when the loss is no longer a number, or the batch leaves fewer than five steps an epoch.
+    Raises InputError when the loss is no longer a number or the batch leaves fewer than five steps an epoch, and
+    Stopped when a signal has ended the run, its state saved.
     """
-    if not len(images.labels):
+    if not len(data.labels):
         raise InputError("the training split holds no image: look at statistics.json of the prepared dataset.")
-    people = int(images.labels.max()) + 1
+    held_out = None
+    if settings.held_out:
+        is_held_out = holdout.split(data.labels, settings.held_out, settings.seed)
+        data, held_out = data.part(~is_held_out), data.part(is_held_out)
+    people = int(data.labels.max(initial=-1)) + 1
     steps_per_epoch(people, settings.people)
-    device = choose_device(settings.device)
-    torch.manual_seed(settings.seed)
-    network = Network(model_settings, people).to(device, memory_format=torch.channels_last).train()
-    optimiser = torch.optim.Adam(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(optimiser, settings.decay_epochs, settings.decay_factor)
-    arrays = images.plain, images.enlarged, images.labels
-    tensors = [None if array is None else torch.from_numpy(array).to(device) for array in arrays]
-    history = []
-    for epoch in range(1, settings.epochs + 1):
-        rng = np.random.default_rng([settings.seed, epoch])
-        started, totals = perf_counter(), {}
-        batches = epoch_batches(images.labels, settings.people, settings.images_each, rng)
-        for indices in torch.from_numpy(batches).to(device):
-            plain, enlarged, labels = (None if tensor is None else tensor[indices] for tensor in tensors)
-            batch = augment(plain, enlarged, draw(rng, len(indices), images.plain.shape[1:3], settings))
-            terms = step(network, optimiser, batch, labels, loss_settings, settings.margin)
-            totals = {name: totals.get(name, 0) + value for name, value in terms.items()}
-        row = _history_row(epoch, totals, batches.shape, perf_counter() - started, optimiser)
-        schedule.step()
-        history.append(row)
-        progress(row)
-    return network, history
+    watching.check_people(data.labels)
+    run = Run(people, model_settings, loss_settings, settings)
+    saved = keeper.load(run.device) if keeper else None
+    if saved:
+        run.restore(saved)
+    batches = Batches(data, run.device, settings)
+    started = time.perf_counter() - run.seconds
+    while run.epoch <= settings.epochs:
+        for group in run.optimiser.param_groups:
+            group["lr"] = settings.learning_rate_at(run.epoch)
+        of_epoch = batches.of_epoch(run.epoch)
+        for chosen in of_epoch[run.steps :]:
+            terms = run.step(*batches.load(chosen, run.epoch, run.steps))
+            run.totals = {name: run.totals.get(name, 0) + value for name, value in terms.items()}
+            run.steps, run.seconds = run.steps + 1, time.perf_counter() - started
+            if keeper and run.steps < len(of_epoch):
+                keeper.after_step(run.state)
+        run.end_epoch(of_epoch.shape, _measured(run, held_out))
+        watching.check_epoch(run.history, people)
+        progress(run)
+        if keeper:
+            keeper.after_step(run.state)
+    return run
 
 
-def step(
-    network: Network,
-    optimiser: torch.optim.Optimizer,
-    batch: Tensor,
-    labels: Tensor,
-    loss_settings: LossSettings,
-    margin: float,
-) -> dict[str, Tensor]:
-    """One step on normalised images [N, 3, H, W] with labels [N] -> the loss, its terms and the accuracy, detached."""
-    outputs = network(batch, with_stripes=loss_settings.trihard_local)
-    terms = parts(outputs, labels, loss_settings, margin)
-    optimiser.zero_grad(set_to_none=True)
-    loss = sum(terms.values())
-    loss.backward()
-    optimiser.step()
-    accuracy = (outputs.logits.argmax(1) == labels).float().mean()
-    return {name: value.detach() for name, value in {"loss": loss, **terms, "accuracy": accuracy}.items()}
+def _near(device: torch.device, pixels: np.ndarray) -> Tensor:
+    """On the device, or in memory that copies to it fast when it would take more than half of what is free there."""
+    tensor = torch.from_numpy(pixels)
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return tensor.pin_memory()
+    return tensor.to(device)
 
 
-def _history_row(
-    epoch: int, totals: dict[str, Tensor], batches: tuple[int, int], seconds: float, optimiser: torch.optim.Optimizer
-) -> dict[str, float]:
-    steps, images = batches[0], batches[0] * batches[1]
-    means = {name: float(total) / steps for name, total in totals.items()}
-    if not np.isfinite(means["loss"]):
-        raise InputError(
-            f"the loss is {means['loss']} after epoch {epoch}: training has diverged, got terms {means}. "
-            "Lower train.learning_rate, and look for images that are all one colour."
-        )
-    return {
-        "epoch": epoch,
-        **means,
-        "learning_rate": optimiser.param_groups[0]["lr"],
-        "iterations": epoch * steps,
-        "images": epoch * images,
-        "images_per_second": images / seconds,
-    }
+def _measured(run: Run, held_out: TrainingSet | None) -> dict[str, float]:
+    """Rank-1 and mAP on held-out people, at the epochs where they are wanted."""
+    if held_out is None or run.epoch % run.settings.evaluate_epochs:
+        return {}
+    network = run.networks[0].eval()
+    pixels = torch.from_numpy(held_out.plain).split(run.settings.people * run.settings.images_each)
+    features = torch.cat([network.describe(images.normalise(some.to(run.device)))[0] for some in pixels])
+    network.train()
+    labels, camids = (torch.from_numpy(array).to(run.device) for array in (held_out.labels, held_out.camids))
+    rank1, mean_ap = holdout.scores(features, labels, camids)
+    return {"held_out_rank1": rank1, "held_out_mAP": mean_ap}

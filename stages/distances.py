@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from reid import command, config, distances, features, matrices, neighbours, plans
+from reid import command, config, distances, features, matrices, neighbours, plans, processes
+from reid.arrays import ArrayFile
 from reid.device import choose_device
-from reid.distances import Comparison, DistanceSettings
+from reid.distances import NAMES, Comparison, DistanceSettings
 from reid.matrices import PROTOCOLS
 
 
@@ -30,16 +31,22 @@ def main() -> None:
     for protocol, images in queries.items():
         features.check_alike(images, gallery, args.features / PROTOCOLS[protocol])
     plan = plans.plan(gallery, list(queries.values()), settings)
-    print(plan)
+    first = processes.rank() == 0
+    if first:
+        print(plan)
     plans.check(plan, settings, args.out)
-    with command.whole(args.out) as out, tqdm(total=plan.pairs, desc="distances", unit="pair", unit_scale=True) as bar:
+    shapes = {protocol: (len(images), len(gallery)) for protocol, images in queries.items()}
+    own = distances.pairs_to_compute(len(gallery), [len(images) for images in queries.values()], settings, own=True)
+    bar = tqdm(total=own, desc="distances", unit="pair", unit_scale=True, disable=not first)
+    with command.whole(args.out, processes.wait) as out, bar:
+        processes.made(out, lambda: [matrices.create(out / name, NAMES, shape) for name, shape in shapes.items()])
         within = distances.gallery_lists(gallery, comparison, bar.update)
         for protocol, images in queries.items():
-            folder = out / protocol
-            written = matrices.create(folder, distances.NAMES, (len(images), len(gallery)))
+            written = {name: ArrayFile(out / protocol / f"{name}.npy", shapes[protocol]) for name in NAMES}
             found = distances.query_distances(images, gallery, within, comparison, written, bar.update)
-            neighbours.write(folder / "neighbours.npz", found)
+            if first:
+                neighbours.write(out / protocol / "neighbours.npz", found)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, processes.group)

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reid import command, config, runs
+from reid import command, config, origin, runs
 from reid.evaluation import EvaluateSettings
 
 
@@ -19,14 +19,15 @@ def main() -> None:
         "--dataset", help="the cell's dataset: its settings join the file; not for other systems' features"
     )
     parser.add_argument("--loss", help="the cell's loss, likewise")
+    parser.add_argument("--training", help="the cell's training.json, which lies beside its model, likewise")
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
-    if (args.dataset is None) != (args.loss is None):
-        parser.error("--dataset and --loss go together")
+    if len({value is None for value in (args.dataset, args.loss, args.training)}) == 2:
+        parser.error("--dataset, --loss and --training go together")
 
     params = config.read(args.params)
     settings = config.settings(EvaluateSettings, config.section(params, "evaluate"), "evaluate")
-    cell = runs.cell(params, args.dataset, args.loss) if args.dataset else {}
+    cell = runs.cell(params, args.dataset, args.loss, origin.read(args.training)) if args.training else {}
     with command.whole(args.out) as out:
         run = runs.evaluate(args.features, args.distances, args.reranked, settings)
         out.write_text(json.dumps({**cell, **run}, indent=2) + "\n")

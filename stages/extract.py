@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from reid import command, config, model, packs
+from reid import command, config, model, packs, processes
 from reid.device import choose_device
 from reid.extraction import ExtractSettings, extract
 
@@ -22,10 +22,11 @@ def main() -> None:
     settings = config.settings(ExtractSettings, config.section(config.read(args.params), "extract"), "extract")
     device = choose_device(settings.device)
     network = model.load(args.model)
-    with command.whole(args.out) as out:
+    with command.whole(args.out, processes.wait) as out:
+        processes.made(out, out.mkdir)
         for split in SPLITS:
             extract(network, packs.read(args.data, split), out / split, settings.batch, device)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, processes.group)

@@ -1,46 +1,84 @@
-"""Train one cell of the tables: a prepared dataset and a loss -> model.safetensors and history.csv."""
+"""Train one cell of the tables: a prepared dataset and a row -> model.safetensors, history.csv and training.json."""
 
 import argparse
+import sys
+from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
-from reid import augmentation, command, config, images, model, packs, training
+from reid import augmentation, command, config, images, model, packs, processes, provenance, resuming, training
+from reid.device import choose_device
 from reid.losses import LossSettings
 from reid.model import ModelSettings
-from reid.training import TrainingSet, TrainSettings
+from reid.provenance import Course
+from reid.resuming import Keeper, ResumeSettings, Stopped
+from reid.state import Run, TrainSettings
+from reid.training import TrainingSet
 
 
 def main() -> None:
-    """Decode the training images, train, and write the model and its history."""
+    """Decode the training images, train or go on with an unfinished run, and write the model and how it came about."""
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("data", help="folder that the prepare stage wrote; its split `train` is used")
-    parser.add_argument("out", help="folder to write model.safetensors and history.csv to")
+    parser.add_argument("out", help="folder to write model.safetensors, history.csv and training.json to")
     parser.add_argument("--dataset", required=True, help="whose overrides under `datasets` in params.yaml apply")
     parser.add_argument("--loss", required=True, help="an entry of `losses` in params.yaml, e.g. alignedreid")
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
 
-    params = config.read(args.params)
-    model_settings = config.settings(ModelSettings, config.section(params, "model", args.dataset, args.loss), "model")
-    settings = config.settings(TrainSettings, config.section(params, "train", args.dataset, args.loss), "train")
-    loss = config.settings(LossSettings, config.entry(params, "losses", args.loss), f"losses.{args.loss}")
-
+    params, cell = config.read(args.params), (args.dataset, args.loss)
+    settings = {
+        "model": config.settings(ModelSettings, config.section(params, "model", *cell), "model"),
+        "train": config.settings(TrainSettings, config.section(params, "train", *cell), "train"),
+        "loss": config.settings(LossSettings, config.entry(params, "losses", args.loss), f"losses.{args.loss}"),
+    }
+    resume = config.settings(ResumeSettings, config.section(params, "resume"), "resume")
     split = packs.read(args.data, "train")
-    size = (model_settings.height, model_settings.width)
-    sizes = [size, augmentation.enlarged_size(*size)] if settings.crop == "enlarge" else [size]
+    with processes.group():
+        try:
+            run(split, settings, resume, args)
+        except Stopped as stopped:
+            print(f"{stopped}: the state is saved, the same command goes on from there", file=sys.stderr)
+            sys.exit(128 + stopped.number)
+
+
+def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, args: argparse.Namespace) -> None:
+    """Train in this process, or as one of several, and write what came of it."""
+    device, is_first = choose_device(settings["train"].device), processes.rank() == 0
+    determines = {name: asdict(values) for name, values in settings.items()}
+    determines |= {"data": provenance.fingerprint(split), "code": resuming.code_digest()}
+    determines["machine"] = resuming.machine(device, processes.count())
+    keeper = Keeper(resuming.place(determines), resume, writes=is_first)
+    epochs = tqdm(total=settings["train"].epochs, desc=f"training {args.loss}", unit="epoch", disable=not is_first)
+    with command.whole(args.out) as out, keeper.listening(), epochs as bar:
+
+        def progress(done: Run) -> None:
+            bar.n = done.epoch - 1
+            bar.set_postfix_str(f"loss {done.history[-1]['loss']:.3f}, {done.images_per_second():.0f} images/s")
+
+        data = training_set(split, settings["model"], settings["train"].crop)
+        finished = training.train(data, settings["model"], settings["loss"], settings["train"], keeper, progress)
+        if is_first:
+            out.mkdir()
+            network, kept_epoch = finished.result()
+            model.save(network, out / "model.safetensors")
+            pd.DataFrame(finished.history).to_csv(out / "history.csv", index=False)
+            course = Course(
+                finished.seconds, finished.images_per_second(), processes.count(), finished.resumed, kept_epoch
+            )
+            written = provenance.training(split, settings["train"].seed, device, course)
+            provenance.write(out / "training.json", written)
+    keeper.remove()
+
+
+def training_set(split: packs.Split, of: ModelSettings, crop: str) -> TrainingSet:
+    """The split's images, decoded once at the sizes that the augmentation needs."""
+    size = (of.height, of.width)
+    sizes = [size, augmentation.enlarged_size(*size)] if crop == "enlarge" else [size]
     plain, *enlarged = images.decode_sizes(split, sizes)
-    with command.whole(args.out) as out, tqdm(total=settings.epochs, desc=f"training {args.loss}", unit="epoch") as bar:
-
-        def progress(row: dict[str, float]) -> None:
-            bar.set_postfix_str(f"loss {row['loss']:.3f}, {row['images_per_second']:.0f} images/s", refresh=False)
-            bar.update()
-
-        training_set = TrainingSet(plain, enlarged[0] if enlarged else None, training.labels_of(split.pids))
-        network, history = training.train(training_set, model_settings, loss, settings, progress)
-        out.mkdir()
-        model.save(network, out / "model.safetensors")
-        pd.DataFrame(history).to_csv(out / "history.csv", index=False)
+    return TrainingSet(plain, enlarged[0] if enlarged else None, training.labels_of(split.pids), split.camids)
 
 
 if __name__ == "__main__":

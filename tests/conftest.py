@@ -59,7 +59,8 @@ def finished(params_file, tmp_path_factory):
     assert run_stage("distances", at / "features", at / "distances", *settings) == 0
     assert run_stage("rerank", at / "features", at / "distances", at / "reranked", *settings) == 0
     folders = (at / "features", at / "distances", at / "reranked")
-    assert run_stage("evaluate", *folders, at / "runs/synthetic/ls.json", *cell, *settings) == 0
+    trained = ("--training", at / "model/training.json")
+    assert run_stage("evaluate", *folders, at / "runs/synthetic/ls.json", *cell, *trained, *settings) == 0
     return at
 
 

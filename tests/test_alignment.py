@@ -6,23 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from reid.alignment import pair_costs, shortest_path, straight, tile_costs
-
-
-def slow_path(costs):
-    """Cheapest path [S, S] from the first to the last cell, right or down, straight from the definition."""
-    rows, columns = costs.shape
-    reached = np.full((rows, columns), np.inf)
-    for i in range(rows):
-        for j in range(columns):
-            before = [reached[i - 1, j]] * (i > 0) + [reached[i, j - 1]] * (j > 0)
-            reached[i, j] = costs[i, j] + (min(before) if before else 0)
-    return reached[-1, -1]
-
-
-def slow_costs(a, b):
-    """Stripes [S, C] and [S, C] -> costs [S, S] by (e^d - 1) / (e^d + 1)."""
-    distances = np.sqrt(((a[:, None] - b[None, :]) ** 2).sum(-1))
-    return (np.exp(distances) - 1) / (np.exp(distances) + 1)
+from tests.twins import slow_costs, slow_path
 
 
 def random_stripes(images, stripes=8, channels=16, seed=0):

@@ -1,7 +1,9 @@
 """Published checkpoints: the same features after conversion, old files, broken and hostile ones, and the graph."""
 
 import copy
+import hashlib
 import io
+import json
 import os
 import pickle
 import shutil
@@ -16,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from reid import checkpoints, model
+from reid import checkpoints, model, origin
 from reid.errors import InputError
 from reid.model import ModelSettings, Network
 from tests.test_pipeline import Clone
@@ -251,9 +253,12 @@ def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, m
     command = (tmp_path / "best.pth.tar", tmp_path / "models/synthetic/ls", "--dataset", "synthetic")
     run(monkeypatch, *command, "--params", tmp_path / "params.yaml")
     out = tmp_path / "models/synthetic/ls"
-    assert sorted(file.name for file in out.iterdir()) == ["history.csv", "model.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == ["history.csv", "model.safetensors", "training.json"]
     assert pd.read_csv(out / "history.csv").to_dict("records") == [{"epoch": 300}]
     assert_same_features(model.load(out / "model.safetensors"), network)
+    told = origin.read(out / "training.json")
+    checksum = hashlib.sha256((tmp_path / "best.pth.tar").read_bytes()).hexdigest()
+    assert (told["converted_from"], told["sha256"], told["epoch"]) == ("best.pth.tar", checksum, 300)
     assert "resnet18 of epoch 300, trained on 5 people, with a rank-1 of 91.8%" in capsys.readouterr().out
     with pytest.raises(InputError, match="is not empty"):
         run(monkeypatch, *command, "--params", tmp_path / "params.yaml")
@@ -279,3 +284,6 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
     cell = [f"{stage}@synthetic-ls" for stage in ("extract", "distances", "rerank", "evaluate")]
     assert clone.ran("dvc", "repro") == [*cell, "tables", "report"]
     assert_same_features(model.load(clone.folder / "models/synthetic/ls/model.safetensors"), network)
+    made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())["provenance"]
+    assert made_with["train"] is None
+    assert made_with["training"]["converted_from"] == "best.pth.tar"

@@ -11,8 +11,8 @@ from reid.evaluation import evaluate
 from reid.features import Features
 from reid.neighbours import RANKED
 from reid.pairs import pair_distances
-from tests.test_alignment import slow_costs, slow_path
 from tests.test_neighbours import assert_equal, slow_neighbours
+from tests.twins import slow_costs, slow_path
 
 CPU = torch.device("cpu")
 

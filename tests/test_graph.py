@@ -50,7 +50,9 @@ def test_imports_run_one_way():
         assert {used for used in imported_by(file) if used.parts[0] == "stages"} == {file}
 
 
-@pytest.mark.parametrize("module", ["alignment", "reranking", "evaluation", "records", "partial", "features"])
+@pytest.mark.parametrize(
+    "module", ["alignment", "reranking", "evaluation", "records", "partial", "features", "origin", "seeds"]
+)
 def test_the_ground_floor_imports_nothing_but_errors(module):
     file = Path(f"reid/{module}.py")
     assert imported_by(file) <= {file, Path("reid/errors.py")}

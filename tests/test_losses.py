@@ -19,6 +19,7 @@ from reid.losses import (
     parts,
 )
 from reid.model import Outputs
+from tests.twins import slow_dmli
 
 ALL = LossSettings(label_smoothing=0.1, trihard_global=True, trihard_local=True, centre=0.0, mutual=False)
 
@@ -97,15 +98,6 @@ def test_local_hinge_uses_the_globally_hardest_pairs():
         negative = min((b for b in range(12) if labels[b] != labels[a]), key=lambda b: distance[b])
         total += max(0, 0.3 + slow_dmli(stripes[a], stripes[positive]) - slow_dmli(stripes[a], stripes[negative]))
     assert terms["trihard_local"].item() == pytest.approx(total / 12, rel=1e-9)
-
-
-def slow_dmli(a, b):
-    cheapest = {}
-    for i in range(len(a)):
-        for j in range(len(b)):
-            before = [cheapest[cell] for cell in ((i - 1, j), (i, j - 1)) if cell in cheapest]
-            cheapest[i, j] = math.tanh((a[i] - b[j]).norm().item() / 2) + min(before, default=0)
-    return cheapest[len(a) - 1, len(b) - 1]
 
 
 def test_one_person_in_the_batch_is_an_error():

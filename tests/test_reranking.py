@@ -8,6 +8,7 @@ import pytest
 from reid.errors import InputError
 from reid.matrices import Sum
 from reid.reranking import RerankSettings, rerank
+from tests.twins import slow_path
 
 PAPER = RerankSettings(k1=20, k2=6, lambda_value=0.3)
 
@@ -145,13 +146,7 @@ def dmli(a, b):
     """DMLI of stripes [N, S, C] and [M, S, C] -> [N, M], cell by cell."""
     squares = (a**2).sum(2)[:, None, :, None] + (b**2).sum(2)[None, :, None, :] - 2 * np.einsum("nsc,mtc->nmst", a, b)
     costs = np.tanh(np.sqrt(np.maximum(squares, 1e-12)) / 2)
-    stripes = costs.shape[2]
-    path = np.full((*costs.shape[:2], stripes + 1, stripes + 1), np.inf)
-    path[:, :, 0, 1] = 0
-    for i in range(stripes):
-        for j in range(stripes):
-            path[:, :, i + 1, j + 1] = costs[:, :, i, j] + np.minimum(path[:, :, i, j + 1], path[:, :, i + 1, j])
-    return path[:, :, stripes, stripes]
+    return slow_path(costs.transpose(2, 3, 0, 1))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ def test_every_stage_writes_its_files(finished):
     names = {str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file()}
     splits = ("query", "query_partial", "gallery")
     expected = {f"data/{split}.zip" for split in ("train", *splits)} | {"data/manifest.csv", "data/statistics.json"}
-    expected |= {"model/model.safetensors", "model/history.csv", "runs/synthetic/ls.json"}
+    expected |= {f"model/{name}" for name in ("model.safetensors", "history.csv", "training.json")}
+    expected.add("runs/synthetic/ls.json")
     arrays = ("global_features", "stripes", "pids", "camids")
     expected |= {f"features/{split}/{name}.npy" for split in splits for name in arrays}
     for protocol in ("full", "partial"):
@@ -163,7 +164,7 @@ def test_evaluate_refuses_a_query_set_without_a_match(copied, params_file):
         file = copied / f"features/{split}/camids.npy"
         np.save(file, np.ones_like(np.load(file)))
     folders = (copied / "features", copied / "distances", copied / "reranked", copied / "out.json")
-    code = run_stage("evaluate", *folders, "--dataset", "synthetic", "--loss", "ls", "--params", params_file)
+    code = run_stage("evaluate", *folders, "--params", params_file)
     assert "camera" in code
     assert not (copied / "out.json").exists()
 
@@ -173,7 +174,7 @@ def test_evaluate_refuses_distances_of_other_features(copied, params_file):
         file = copied / f"features/gallery/{name}.npy"
         np.save(file, np.load(file)[:-1])
     folders = (copied / "features", copied / "distances", copied / "reranked", copied / "out.json")
-    code = run_stage("evaluate", *folders, "--dataset", "synthetic", "--loss", "ls", "--params", params_file)
+    code = run_stage("evaluate", *folders, "--params", params_file)
     assert "belong to different runs" in code
 
 

@@ -9,16 +9,24 @@ import torch
 
 from reid import training
 from reid.errors import InputError
-from reid.losses import LossSettings
-from reid.model import ModelSettings
-from reid.training import TrainingSet, TrainSettings
+from reid.losses import LossSettings, parts
+from reid.model import ModelSettings, Network
+from reid.state import Run, TrainSettings
+from reid.training import TrainingSet
 
-MODEL = ModelSettings("shufflenet_v2_x0_5", "", 32, 32, 8, "none", 2, False)
-SETTINGS = TrainSettings(
-    epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, decay_epochs=1, decay_factor=0.1,
-    margin=0.3, seed=0, device="cpu", crop="enlarge", jitter=0.0, erasing=0.0, warmup_epochs=0,
+MODEL = ModelSettings(
+    trunk="shufflenet_v2_x0_5", last_layer="", height=32, width=32, stripes=8, weights="none", last_stride=2,
+    bnneck=False,
 )  # fmt: skip
+SETTINGS = TrainSettings(
+    epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, warmup_epochs=0, decay_epochs=1,
+    decay_factor=0.1, margin=0.3, crop="enlarge", jitter=0.0, erasing=0.0, held_out=0, evaluate_epochs=0, keep="last",
+    precision="fp32", compile=False, seed=0, device="cpu",
+)  # fmt: skip
+SOFTMAX = LossSettings(0.0, False, False, 0.0, False)
 ALIGNED = LossSettings(0.1, True, True, 0.0, False)
+CENTRE = LossSettings(0.1, True, True, 0.0005, False)
+MUTUAL = LossSettings(0.0, True, True, 0.0, True)
 
 
 def training_set(people=10, seed=0):
@@ -27,17 +35,20 @@ def training_set(people=10, seed=0):
     labels = np.repeat(np.arange(people), 3)
     plain = rng.integers(256, size=(people, 1, 1, 3)).repeat(3, 0) * 0.8 + rng.random((3 * people, 32, 32, 3)) * 50
     enlarged = np.pad(plain, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
-    return TrainingSet(plain.astype(np.uint8), enlarged.astype(np.uint8), labels)
+    return TrainingSet(plain.astype(np.uint8), enlarged.astype(np.uint8), labels, np.tile([1, 2, 3], people))
+
+
+def weights(run):
+    return {name: tensor.numpy().tobytes() for name, tensor in run.networks[0].state_dict().items()}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
-    one, history = training.train(training_set(), MODEL, ALIGNED, SETTINGS)
-    two, again = training.train(training_set(), MODEL, ALIGNED, SETTINGS)
-    other, _ = training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, seed=1))
-    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    assert not torch.equal(one.classifier.weight, other.classifier.weight)
-    assert [row["loss"] for row in history] == [row["loss"] for row in again]
+    one = training.train(training_set(), MODEL, ALIGNED, SETTINGS)
+    two = training.train(training_set(), MODEL, ALIGNED, SETTINGS)
+    other = training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, seed=1))
+    assert weights(one) == weights(two)
+    assert weights(one)["classifier.weight"] != weights(other)["classifier.weight"]
+    assert one.history == two.history
 
 
 def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
@@ -46,63 +57,128 @@ def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        weights = {
-            training.train(training_set(40), MODEL, ALIGNED, settings)[0].conv.weight.detach().numpy().tobytes()
-            for _ in range(4)
-        }
+        found = {weights(training.train(training_set(40), MODEL, ALIGNED, settings))["conv.weight"] for _ in range(4)}
     finally:
         torch.set_num_threads(threads)
-    assert len(weights) == 1
+    assert len(found) == 1
     assert not torch.are_deterministic_algorithms_enabled()  # the caller's setting is given back
 
 
-def test_history_tells_losses_images_speed_and_the_schedule():
+def test_history_tells_losses_images_and_the_schedule():
     rows = []
-    _, history = training.train(training_set(), MODEL, ALIGNED, SETTINGS, rows.append)
-    assert rows == history
-    assert [row["epoch"] for row in history] == [1, 2]
-    assert [row["images"] for row in history] == [20, 40]  # an epoch is people x images_each images
-    assert [row["iterations"] for row in history] == [5, 10]
-    assert [row["learning_rate"] for row in history] == pytest.approx([1e-3, 1e-4])
-    for row in history:
-        assert row["images_per_second"] > 0
+    run = training.train(training_set(), MODEL, ALIGNED, SETTINGS, progress=lambda run: rows.append(run.history[-1]))
+    assert rows == run.history
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["images"] for row in rows] == [20, 40]  # an epoch is people x images_each images
+    assert [row["iterations"] for row in rows] == [5, 10]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-3, 1e-4])
+    for row in rows:
         assert row["loss"] == pytest.approx(
             row["classification"] + row["trihard_global"] + row["trihard_local"], rel=1e-5
         )
+    assert run.images_per_second() == pytest.approx(40 / run.seconds)
+
+
+def test_the_rate_warms_up_and_falls_in_steps():
+    settings = replace(SETTINGS, learning_rate=0.8, warmup_epochs=4, decay_epochs=3, decay_factor=0.5)
+    rates = [settings.learning_rate_at(epoch) for epoch in range(1, 8)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.4, 0.4, 0.4, 0.2])
 
 
 @pytest.mark.parametrize(
     ("loss", "terms"),
     [
-        (LossSettings(0.0, False, False, 0.0, False), {"classification"}),
+        (SOFTMAX, {"classification"}),
         (LossSettings(0.0, True, False, 0.0, False), {"classification", "trihard_global"}),
         (LossSettings(0.0, True, True, 0.0, False), {"classification", "trihard_global", "trihard_local"}),
         (LossSettings(0.0, False, True, 0.0, False), {"classification", "trihard_local"}),
+        (CENTRE, {"classification", "trihard_global", "trihard_local", "centre"}),
+        (
+            MUTUAL,
+            {"classification", "trihard_global", "trihard_local", "mutual_classification", "mutual_distances"},
+        ),
     ],
 )
 def test_every_composition_trains(loss, terms):
-    _, history = training.train(training_set(), MODEL, loss, replace(SETTINGS, epochs=1))
-    columns = {"epoch", "loss", "accuracy", "learning_rate", "iterations", "images", "images_per_second"}
-    assert set(history[0]) == columns | terms
+    run = training.train(training_set(), MODEL, loss, replace(SETTINGS, epochs=1))
+    assert set(run.history[0]) == {"epoch", "loss", "accuracy", "learning_rate", "iterations", "images"} | terms
+
+
+def test_centres_move_towards_their_people_by_the_papers_rate():
+    run = Run(2, MODEL, CENTRE, SETTINGS)
+    batch, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 0, 1])
+    before = [module.momentum for module in run.networks[0].modules() if hasattr(module, "momentum")]
+    assert before  # batch norms: the features of the step are those of its batch
+    with torch.no_grad():
+        features = run.networks[0](batch).global_features
+    run.step(batch, labels)
+    expected = torch.stack([0.5 * features[:3].sum(0) / 4, 0.5 * features[3] / 2])
+    torch.testing.assert_close(run.centres[0], expected)
+
+
+def test_two_networks_start_apart_and_both_learn():
+    run = Run(2, MODEL, MUTUAL, SETTINGS)
+    before = [network.classifier.weight.detach().clone() for network in run.networks]
+    assert not torch.equal(*before)
+    run.step(torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
+    for network, weight in zip(run.networks, before, strict=True):
+        assert not torch.equal(network.classifier.weight, weight)
+
+
+def test_the_strong_row_trains_with_everything_on():
+    settings = replace(SETTINGS, crop="pad", jitter=0.5, erasing=0.5, warmup_epochs=2)
+    trunk = replace(MODEL, trunk="resnet18", last_layer="layer2", height=64, last_stride=1, bnneck=True)
+    data = training_set()
+    high = np.repeat(data.plain, 2, axis=1)
+    run = training.train(replace(data, plain=high, enlarged=None), trunk, CENTRE, settings)
+    assert len(run.history) == 2
 
 
 def test_colours_are_learnt():
     settings = replace(SETTINGS, epochs=15, decay_epochs=15, people=2, images_each=3, learning_rate=3e-3)
-    _, history = training.train(training_set(), MODEL, LossSettings(0.0, False, False, 0.0, False), settings)
+    history = training.train(training_set(), MODEL, SOFTMAX, settings).history
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     assert history[-1]["accuracy"] > history[0]["accuracy"]
 
 
+def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
+    settings = replace(SETTINGS, epochs=5, decay_epochs=5, held_out=4, evaluate_epochs=2, keep="best", people=1)
+    settings = replace(settings, people=2, learning_rate=3e-3)
+    run = training.train(training_set(14), MODEL, SOFTMAX, settings)
+    assert [row["epoch"] for row in run.history if "held_out_mAP" in row] == [2, 4]
+    assert run.people == 10
+    measured = {row["epoch"]: row["held_out_mAP"] for row in run.history if "held_out_mAP" in row}
+    last = weights(run)
+    network, epoch = run.result()
+    assert epoch == max(measured, key=measured.get)
+    assert epoch < settings.epochs
+    assert network.classifier.weight.detach().numpy().tobytes() != last["classifier.weight"]
+
+
+def test_measuring_changes_nothing():
+    one = training.train(training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1))
+    two = training.train(training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=2))
+    assert weights(one) == weights(two)
+
+
+def test_bf16_is_near_fp32():
+    shallow = replace(MODEL, trunk="resnet18", last_layer="layer1")
+    batch, labels = torch.randn(16, 3, 32, 32), torch.arange(8).repeat_interleave(2)
+    losses = [
+        Run(8, shallow, ALIGNED, replace(SETTINGS, precision=precision)).step(batch, labels)["loss"].item()
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 def test_a_step_is_adam_on_the_sum_of_the_terms():
-    torch.manual_seed(0)
-    network = training.Network(MODEL, 2).train()
-    twin = training.Network(MODEL, 2).train()
+    run = Run(2, MODEL, ALIGNED, SETTINGS)
+    network, twin = run.networks[0], Network(MODEL, 2).to(memory_format=torch.channels_last).train()
     twin.load_state_dict(network.state_dict())
     batch, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 1, 1])
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=5e-4)
-    terms = training.step(network, optimiser, batch, labels, ALIGNED, 0.3)
-    outputs = twin(batch)
-    expected = training.parts(outputs, labels, ALIGNED, 0.3)
+    terms = run.step(batch, labels)
+    expected = parts(twin(batch), labels, ALIGNED, 0.3)
     assert terms["loss"].item() == pytest.approx(sum(expected.values()).item(), rel=1e-6)
     sum(expected.values()).backward()
     for moved, still in zip(network.parameters(), twin.parameters(), strict=True):
@@ -132,22 +208,22 @@ def test_divergence_stops_the_run():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        {"epochs": 0},
-        {"learning_rate": -1.0},
-        {"weight_decay": math.nan},
-        {"margin": math.inf},
-        {"images_each": 0},
-        {"seed": -1},
+        ({"epochs": 0}, "must be at least 1"),
+        ({"learning_rate": -1.0}, "must be at least 1"),
+        ({"weight_decay": math.nan}, "must be at least 1"),
+        ({"margin": math.inf}, "must be at least 1"),
+        ({"images_each": 0}, "must be at least 1"),
+        ({"seed": -1}, "must be at least 1"),
+        ({"warmup_epochs": -1}, "must be 0 .off. or more"),
+        ({"precision": "fp8"}, "train.precision in params.yaml: got 'fp8', wanted one of fp32, bf16"),
+        ({"keep": "first"}, "train.keep in params.yaml: got 'first', wanted one of last, best"),
+        ({"keep": "best"}, "set both held_out"),
+        ({"held_out": 3}, "set both held_out"),
+        ({"crop": "middle"}, "a crop of enlarge, pad, none"),
     ],
 )
-def test_settings_out_of_range_are_refused(change):
-    with pytest.raises(InputError, match="must be at least 1"):
+def test_settings_out_of_range_are_refused(change, said):
+    with pytest.raises(InputError, match=said):
         replace(SETTINGS, **change)
-
-
-def test_a_device_that_is_not_there_is_named():
-    with pytest.raises(InputError, match="device 'quantum' cannot be used"):
-        training.choose_device("quantum")
-    assert training.choose_device("cpu").type == "cpu"
