@@ -9,7 +9,7 @@ from reid import config
 from reid.augmentation import augment, draw, enlarged_size
 from reid.losses import LossSettings, Others, move_centres, parts
 from reid.model import ModelSettings, Network
-from reid.training import TrainSettings
+from reid.state import TrainSettings
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
