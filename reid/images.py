@@ -51,13 +51,13 @@ def normalise(batch: Tensor) -> Tensor:
 
 def to_unit_range(batch: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [0, 1], in channels_last order."""
-    return batch.permute(0, 3, 1, 2).float() / 255
+    return batch.permute(0, 3, 1, 2).float().div_(255)
 
 
 def standardise(batch: Tensor) -> Tensor:
     """RGB in [0, 1], [B, 3, H, W] -> the same with ImageNet's mean 0 and deviation 1."""
     mean, std = (torch.tensor(values, device=batch.device)[:, None, None] for values in (MEAN, STD))
-    return (batch - mean) / std
+    return (batch - mean).div_(std)
 
 
 def _decode_one(split: Split, index: int, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:

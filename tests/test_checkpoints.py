@@ -108,6 +108,15 @@ def test_features_are_the_same_after_conversion(tmp_path, trunk, prefix, kind):
     assert_same_features(converted, network)
 
 
+def test_a_published_network_has_none_of_the_later_tricks(tmp_path):
+    """It was trained without, so `model.last_stride` and `model.bnneck` do not apply to it."""
+    network = made()
+    torch.save(published(network), tmp_path / "best.pth.tar")
+    converted = convert(tmp_path / "best.pth.tar", ModelSettings("resnet18", "", 64, 32, 8, "none", 1, True))
+    assert converted.settings == SMALL
+    assert_same_features(converted, network)
+
+
 @pytest.mark.parametrize("rank1", [np.float32(0.918), np.float64(0.918)])
 def test_a_file_of_python_2_from_a_gpu(tmp_path, rank1):
     network = made()

@@ -102,3 +102,46 @@ def test_a_missing_broken_or_empty_file_is_named(tmp_path):
     for file in (tmp_path / "params.yaml", tmp_path):
         with pytest.raises(InputError, match="is not valid YAML"):
             config.read(file)
+
+
+ROWS = {
+    "plain": {"hinge": True},
+    "strong": {"hinge": False, "train": {"epochs": 9, "name": "s"}, "model": {"trunk": "y"}},
+}
+
+
+def test_a_row_overrides_a_section_after_the_dataset():
+    params = {**PARAMS, "model": {"trunk": "x", "stride": 2}, "losses": ROWS}
+    assert config.section(params, "train", "small", "strong") == {**VALUES, "epochs": 9, "name": "s"}
+    assert config.section(params, "train", None, "strong") == {**VALUES, "epochs": 9, "name": "s"}
+    assert config.section(params, "train", "small", "plain") == {**VALUES, "epochs": 1}
+    assert config.section(params, "model", "small", "strong") == {"trunk": "y", "stride": 2}
+    assert params["train"]["epochs"] == 3
+    both = {**params, "datasets": {"small": {"train": {"epochs": 1, "rate": 0.5}}}}
+    assert config.section(both, "train", "small", "strong") == {**VALUES, "epochs": 9, "rate": 0.5, "name": "s"}
+
+
+def test_a_row_without_what_it_overrides_is_its_loss():
+    assert config.entry({"losses": ROWS}, "losses", "strong") == {"hinge": False}
+    assert config.entry({"losses": ROWS}, "losses", "plain") == {"hinge": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"train": {"epoch": 1}},
+            r"unknown key in losses\.strong\.train of params\.yaml: epoch; the choices are epochs",
+        ),
+        ({"train": 3}, r"`losses\.strong\.train`: got 3, wanted a mapping"),
+        (3, r"`losses\.strong`: got 3, wanted a mapping"),
+    ],
+)
+def test_a_misspelt_or_misshapen_override_of_a_row_is_named(row, told):
+    with pytest.raises(InputError, match=told):
+        config.section({**PARAMS, "losses": {"strong": row}}, "train", "small", "strong")
+
+
+def test_an_unknown_row_is_named():
+    with pytest.raises(InputError, match=r"unknown loss 'weak' in params\.yaml: choose one of plain, strong"):
+        config.section({**PARAMS, "losses": ROWS}, "train", "small", "weak")

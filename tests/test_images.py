@@ -46,6 +46,19 @@ def test_decode_of_some_images(tmp_path):
     assert images.decode(split, 16, 8, []).shape == (0, 16, 8, 3)
 
 
+def test_several_sizes_come_of_one_decoding(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    split = pack(tmp_path, [encode(random_image(rng, 40, 20)) for _ in range(5)])
+    sizes = [(16, 8), (18, 9), (64, 40)]
+    expected = [images.decode(split, *size) for size in sizes]
+    opened, real = [], Image.open
+    monkeypatch.setattr(images.Image, "open", lambda *args: opened.append(1) or real(*args))
+    for got, wanted in zip(images.decode_sizes(split, sizes), expected, strict=True):
+        assert np.array_equal(got, wanted)
+    assert len(opened) == 5
+    assert [part.shape for part in images.decode_sizes(split, sizes[:2], [3])] == [(1, 16, 8, 3), (1, 18, 9, 3)]
+
+
 def test_decode_makes_rgb_of_any_mode(tmp_path):
     gray = Image.new("L", (8, 16), 77)
     forms = [encode(gray), encode(gray, "PNG"), encode(Image.new("RGBA", (8, 16), (77, 77, 77, 0)), "PNG")]

@@ -1,8 +1,12 @@
 """The network: heads against the published code, any trunk, and its file."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from reid import model
@@ -159,8 +163,105 @@ def test_a_missing_cut_or_foreign_model_file_is_named(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"cut\.safetensors is no model"):
         model.load(tmp_path / "cut.safetensors")
-    from safetensors.torch import save_file
-
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(InputError, match=r"foreign\.safetensors is no model"):
         model.load(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("trunk", "last_layer", "wanted"),
+    [
+        ("resnet18", "", (512, 4, 2)),
+        ("resnet50", "", (2048, 4, 2)),
+        ("resnext50_32x4d", "", (2048, 4, 2)),
+        ("resnet18", "layer2", (128, 16, 8)),
+        ("resnet18", "maxpool", (64, 32, 16)),
+        ("shufflenet_v2_x0_5", "stage4", (192, 4, 2)),
+    ],
+)
+def test_a_last_stride_of_one_doubles_the_map_and_keeps_the_weights(trunk, last_layer, wanted):
+    maps, states = [], []
+    for last_stride in (2, 1):
+        torch.manual_seed(0)
+        made = model.make_trunk(ModelSettings(trunk, last_layer, 64, 32, 8, "none", last_stride, False)).eval()
+        states.append(made.state_dict())
+        with torch.no_grad():
+            maps.append(made(torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(1))))
+    assert maps[0].shape == (1, wanted[0], wanted[1] // 2, wanted[2] // 2)
+    assert maps[1].shape == (1, *wanted)
+    assert all(torch.equal(one, other) for one, other in zip(*(state.values() for state in states), strict=True))
+
+
+def test_the_strong_trunk_has_a_sixteen_by_eight_map():
+    network = Network(ModelSettings("resnet50", "", 256, 128, 8, "none", 1, True), people=2).eval()
+    with torch.no_grad():
+        assert network.trunk(torch.zeros(1, 3, 256, 128)).shape == (1, 2048, 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "last_layer", "told"),
+    [
+        ("resnet18", "layer1", "`layer1`, does not halve the map once: it would be 16 x 8 instead of 16 x 8"),
+        ("shufflenet_v2_x0_5", "", "`conv5`, does not halve"),
+        ("mobilenet_v3_small", "", "`features`, does not halve the map once: it would be 64 x 32 instead of 2 x 1"),
+    ],
+)
+def test_a_last_layer_that_does_not_halve_the_map_is_named(trunk, last_layer, told):
+    with pytest.raises(InputError, match=told):
+        model.make_trunk(ModelSettings(trunk, last_layer, 64, 32, 8, "none", 1, False))
+
+
+@pytest.mark.parametrize("last_stride", [0, 3])
+def test_a_last_stride_that_is_not_one_or_two_is_refused(last_stride):
+    with pytest.raises(InputError, match=r"model\.last_stride.* wanted 1 or 2"):
+        ModelSettings("resnet18", "", 64, 32, 8, "none", last_stride, False)
+
+
+def test_bnneck_stands_between_the_global_feature_and_a_classifier_without_bias():
+    torch.manual_seed(0)
+    network = Network(ModelSettings("resnet18", "layer1", 64, 32, 8, "none", 2, True), people=3).train()
+    images = torch.randn(6, 3, 64, 32)
+    outputs = network(images)
+    features = outputs.global_features
+    normal = (features - features.mean(0)) / (features.var(0, correction=0) + 1e-5).sqrt()  # scale 1, bias 0
+    torch.testing.assert_close(outputs.logits, normal @ network.classifier.weight.T, rtol=1e-4, atol=1e-5)
+    assert network.classifier.bias is None
+    outputs.logits.square().sum().backward()
+    assert network.neck.bias.grad is None
+    assert network.neck.weight.grad is not None
+    mean, var = network.neck.running_mean, network.neck.running_var
+    global_features, stripes = network.eval().describe(images)
+    with torch.no_grad():
+        before = network(images).global_features
+    torch.testing.assert_close(global_features, (before - mean) / (var + 1e-5).sqrt())
+    assert not torch.allclose(global_features, before)
+    assert stripes.shape == (6, 8, 64)
+
+
+def test_without_bnneck_the_classifier_sees_the_global_feature():
+    network = Network(SMALL, people=3).eval()
+    outputs = network(torch.randn(2, 3, 64, 32))
+    torch.testing.assert_close(outputs.logits, network.classifier(outputs.global_features))
+    assert not any(name.startswith("neck") for name in network.state_dict())
+
+
+def test_a_strong_network_is_the_same_from_its_file(tmp_path):
+    network = Network(ModelSettings("resnet18", "layer2", 64, 32, 8, "none", 1, True), people=3)
+    network(torch.randn(4, 3, 64, 32))
+    model.save(network, tmp_path / "model.safetensors")
+    read = model.load(tmp_path / "model.safetensors")
+    images = torch.ones(2, 3, 64, 32)
+    for one, other in zip(network.eval().describe(images), read.eval().describe(images), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_file_whose_header_lacks_a_key_is_named(tmp_path):
+    file = tmp_path / "model.safetensors"
+    model.save(Network(SMALL, people=3), file)
+    with safe_open(file, framework="pt") as opened:
+        header, state = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    settings = json.loads(header["settings"])
+    del settings["bnneck"]
+    save_file(state, file, metadata={**header, "settings": json.dumps(settings)})
+    with pytest.raises(InputError, match=r"is no model of this project: .*'bnneck'.* Run its train stage anew"):
+        model.load(file)
