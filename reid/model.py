@@ -225,7 +225,8 @@ def _map_shape(trunk: nn.Module, settings: ModelSettings) -> tuple[int, ...]:
 
 def save(network: Network, file: str | Path) -> None:
     """Write a network as safetensors; its settings and number of people go into the file's header as text."""
-    header = {"settings": json.dumps(asdict(network.settings)), "people": str(network.people)}
+    about = {"settings": asdict(network.settings), "people": network.people}
+    header = {"network": json.dumps(about)}  # several entries would come in any order
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     Path(file).write_bytes(save_tensors(tensors, metadata=header))  # save_file would make it readable by us alone
 
@@ -234,10 +235,10 @@ def load(file: str | Path) -> Network:
     """Read a network that `save` wrote. Raises InputError when the file is missing, cut short or something else."""
     try:
         with safe_open(file, framework="pt") as opened:
-            header = opened.metadata() or {}
+            about = json.loads((opened.metadata() or {})["network"])
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-        settings = ModelSettings(**{**json.loads(header["settings"]), "weights": "none"})
-        network = Network(settings, int(header["people"]))
+        settings = ModelSettings(**{**about["settings"], "weights": "none"})
+        network = Network(settings, about["people"])
         network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{file} is no model of this project: {str(error)[:300]} Run its train stage anew.") from None

@@ -27,7 +27,7 @@ STATE = ("centres", "epoch", "steps", "totals", "history", "best", "seconds", "r
 class TrainSettings:
     """`train` in params.yaml: the batch (people x images_each), Adam, its rate per epoch, the hinges' margin, ...
 
-    ... the augmentation (`images.draw`), the precision of the trunk, and people held out to measure epochs by.
+    ... the augmentation (`augmentation.draw`), the precision of the trunk, and people held out to measure epochs by.
     """
 
     epochs: int

@@ -255,13 +255,20 @@ def test_a_strong_network_is_the_same_from_its_file(tmp_path):
         assert torch.equal(one, other)
 
 
+def test_the_same_network_makes_the_same_bytes(tmp_path):
+    network = Network(SMALL, people=3)
+    for number in range(8):
+        model.save(network, tmp_path / f"{number}.safetensors")
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+
+
 def test_a_file_whose_header_lacks_a_key_is_named(tmp_path):
     file = tmp_path / "model.safetensors"
     model.save(Network(SMALL, people=3), file)
     with safe_open(file, framework="pt") as opened:
         header, state = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    settings = json.loads(header["settings"])
-    del settings["bnneck"]
-    save_file(state, file, metadata={**header, "settings": json.dumps(settings)})
+    about = json.loads(header["network"])
+    del about["settings"]["bnneck"]
+    save_file(state, file, metadata={"network": json.dumps(about)})
     with pytest.raises(InputError, match=r"is no model of this project: .*'bnneck'.* Run its train stage anew"):
         model.load(file)

@@ -199,10 +199,8 @@ def killed_in_training(clone, *command):
 def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_path):
     file, before = clone.folder / "params.yaml", (clone.folder / "params.yaml").read_text()
     params = yaml.safe_load(before)
-    params["datasets"]["synthetic"]["train"] |= {
-        "epochs": 30,
-        "seed": len("".join(how)),
-    }  # nothing to take from a cache
+    changed = {"epochs": 30, "seed": len("".join(how))}  # nothing to take from a cache
+    params["datasets"]["synthetic"]["train"] |= changed
     file.write_text(yaml.safe_dump(params, sort_keys=False))
     killed_in_training(clone, "dvc", *how)
     clone("dvc", *how)
