@@ -49,7 +49,7 @@ class Clone:
     def start(self, *command):
         """Start a command in a process group of its own."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2", "PYTHONPATH": ""}
+        environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **pipes)
 
@@ -199,7 +199,7 @@ def killed_in_training(clone, *command):
 def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_path):
     file, before = clone.folder / "params.yaml", (clone.folder / "params.yaml").read_text()
     params = yaml.safe_load(before)
-    changed = {"epochs": 30, "seed": len("".join(how))}  # nothing to take from a cache
+    changed = {"epochs": 12, "seed": len("".join(how))}  # nothing to take from a cache
     params["datasets"]["synthetic"]["train"] |= changed
     file.write_text(yaml.safe_dump(params, sort_keys=False))
     killed_in_training(clone, "dvc", *how)
