@@ -1,0 +1,110 @@
+"""Measure training: images a second of the loop, which draws and augments batches, over the bare step on ready ones.
+
+Both take the same network, loss, optimiser and batch size, in turns in one process, so that what else the machine does
+meets both. The set is noise of the dataset's image size; the model is the one that params.yaml gives the dataset.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from tqdm import trange
+
+from benchmarks.__main__ import machine
+from reid import config
+from reid.augmentation import enlarged_size
+from reid.losses import LossSettings
+from reid.model import ModelSettings
+from reid.state import Run, TrainSettings
+from reid.training import Batches, TrainingSet, deterministic
+
+IMAGES_EACH = 8  # of every person of the set
+
+
+def main() -> None:
+    """Parse the command line, measure, and write the result."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    parser.add_argument("--dataset", default="synthetic", help="whose model and recipe (default: %(default)s)")
+    parser.add_argument("--loss", default="ls", help="an entry of `losses` (default: %(default)s)")
+    parser.add_argument("--people", type=int, default=200, help="of the set (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="of each in one turn (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
+    parser.add_argument("--compile", action="store_true", help="the network by torch.compile")
+    parser.add_argument("--device", default="auto", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    args = parser.parse_args()
+
+    params, cell = config.read("params.yaml"), (args.dataset, args.loss)
+    of_model = config.settings(ModelSettings, config.section(params, "model", *cell), "model")
+    settings = config.settings(TrainSettings, config.section(params, "train", *cell), "train")
+    settings = replace(settings, precision=args.precision, compile=args.compile, device=args.device)
+    loss = config.settings(LossSettings, config.entry(params, "losses", args.loss), "losses")
+    found = measure(replace(of_model, weights="none"), loss, settings, args)
+    size = f"{of_model.trunk} {of_model.height}x{of_model.width}"
+    result = {
+        "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
+        "machine": machine(torch.get_num_threads()),
+        "model": size,
+        **found,
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    name = f"training-{args.dataset}-{args.loss}-{args.precision}{'-compiled' * args.compile}"
+    (args.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+@deterministic()
+def measure(
+    of_model: ModelSettings, loss: LossSettings, settings: TrainSettings, args: argparse.Namespace
+) -> dict[str, float]:
+    """Images a second of both, median over turns, and the median of the turns' ratios."""
+    run = Run(args.people, of_model, loss, settings)
+    batches = Batches(noise(args.people, of_model, settings.crop), run.device, settings)
+    chosen = batches.of_epoch(1)
+    ready = batches.load(chosen[0], 1, 0)
+    loop_seconds, bare_seconds = [], []
+    for turn in trange(args.turns + 1, desc="training", unit="turn"):  # the first warms up
+        bare = timed(lambda step: run.step(*ready), args.steps, run.device)
+        loop = timed(lambda step: run.step(*batches.load(chosen[step % len(chosen)], 1, step)), args.steps, run.device)
+        if turn:
+            bare_seconds.append(bare)
+            loop_seconds.append(loop)
+    images = args.steps * settings.people * settings.images_each
+    return {
+        "batch": settings.people * settings.images_each,
+        "precision": settings.precision,
+        "loop_images_per_second": images / statistics.median(loop_seconds),
+        "bare_images_per_second": images / statistics.median(bare_seconds),
+        "loop_over_bare": statistics.median(b / a for a, b in zip(loop_seconds, bare_seconds, strict=True)),
+    }
+
+
+def noise(people: int, of_model: ModelSettings, crop: str) -> TrainingSet:
+    """A set of random pixels, decoded as a stage decodes them."""
+    rng, size = np.random.default_rng(0), (of_model.height, of_model.width)
+    labels = np.repeat(np.arange(people), IMAGES_EACH)
+    plain = rng.integers(256, size=(len(labels), *size, 3), dtype=np.uint8)
+    enlarged = rng.integers(256, size=(len(labels), *enlarged_size(*size), 3), dtype=np.uint8)
+    return TrainingSet(plain, enlarged if crop == "enlarge" else None, labels, np.zeros_like(labels))
+
+
+def timed(step: Callable[[int], object], steps: int, device: torch.device) -> float:
+    """Seconds of so many steps, to the end of the GPU's queue where there is one."""
+    started = perf_counter()
+    for number in range(steps):
+        step(number)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
