@@ -30,9 +30,9 @@ class RerankSettings:
     def __post_init__(self) -> None:
         for name in ("k1", "k2"):
             if getattr(self, name) < 1:
-                raise InputError(f"rerank.{name} in params.yaml: got {getattr(self, name)}, wanted 1 or more.")
+                raise InputError(f"rerank.{name}: got {getattr(self, name)}, wanted 1 or more.")
         if not 0 <= self.lambda_value <= 1:
-            raise InputError(f"rerank.lambda_value in params.yaml: got {self.lambda_value}, wanted a number in [0, 1].")
+            raise InputError(f"rerank.lambda_value: got {self.lambda_value}, wanted a number in [0, 1].")
 
 
 def rerank(
@@ -56,15 +56,7 @@ def rerank(
     encoding = encode(indices, distances, largest, pair_distances, settings.k1)
     jaccard = Jaccard(mean_of_nearest(encoding, indices, settings.k2), query_distances.shape)
     mixed = Mixed(jaccard, query_distances, largest, settings.lambda_value)
-    result = np.empty(query_distances.shape, np.float32) if out is None else out
-
-    def fill(rows: slice) -> None:
-        result[rows] = mixed[rows]
-
-    parts = in_threads(fill, len(result), QUERIES_AT_ONCE)
-    for _ in tqdm(parts, "re-ranking", -(-len(result) // QUERIES_AT_ONCE), leave=False, delay=2):
-        pass
-    return result
+    return fill(np.empty(query_distances.shape, np.float32) if out is None else out, mixed)
 
 
 def encode(
@@ -119,6 +111,18 @@ class Mixed:
         mixed = self.rest * self.jaccard[rows]
         mixed += self.distances[rows] * self.factors[rows, ..., None]
         return mixed
+
+
+def fill(out: ndarray, matrix: Jaccard | Mixed) -> ndarray:
+    """Write all rows of a matrix [Q, G] to `out`, in threads."""
+
+    def copy(rows: slice) -> None:
+        out[rows] = matrix[rows]
+
+    parts = in_threads(copy, len(out), QUERIES_AT_ONCE)
+    for _ in tqdm(parts, "re-ranking", -(-len(out) // QUERIES_AT_ONCE), leave=False, delay=2):
+        pass
+    return out
 
 
 def _scale(largest: ndarray) -> ndarray:
