@@ -7,7 +7,11 @@ from typing import TypeVar
 
 import numba
 
-REGROUPED = {"contract", "reassoc"}  # sums may be regrouped, always in the same way, so that they run on vectors
+OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc"},  # sums may be regrouped, always in the same way, so that they run on vectors
+}
 Function = TypeVar("Function", bound=Callable)
 Found = TypeVar("Found")
 
@@ -19,9 +23,9 @@ def compiled(function: Function) -> Function:
     does not notice changes in other files, so compiled functions call only those of their own file.
     """
     try:
-        return numba.njit(nogil=True, fastmath=REGROUPED, cache=True)(function)
+        return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # there is no place to keep it
-        return numba.njit(nogil=True, fastmath=REGROUPED)(function)
+        return numba.njit(**OPTIONS)(function)
 
 
 def in_threads(work: Callable[[slice], Found], rows: int, at_once: int) -> Iterator[Found]:
