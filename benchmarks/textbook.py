@@ -1,8 +1,8 @@
 """The algorithms as the papers state them, in plain NumPy, to compare with: each step on its own, nothing shared.
 
 Distances: Luo et al., "AlignedReID++", 2019, section 3.2, one pass for DMLI and one for the unaligned distance.
-Re-ranking: Zhong et al., CVPR 2017, section 3, on N x N matrices. CMC and AP: Zheng et al., ICCV 2015, by sorting and by
-a loop.
+Re-ranking: Zhong et al., CVPR 2017, section 3, on N x N matrices. CMC and AP: Zheng et al., ICCV 2015, by sorting and
+by a loop.
 """
 
 import numpy as np
