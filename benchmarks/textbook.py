@@ -88,18 +88,20 @@ def evaluate(
 def evaluate_loop(
     distances: ndarray, query_pids: ndarray, gallery_pids: ndarray, query_camids: ndarray, gallery_camids: ndarray
 ) -> tuple[float, float]:
-    """As `evaluate`, down each query's ranking image by image in plain Python, as much published code goes."""
+    """As `evaluate`, in plain Python: down each query's ranking, image by image."""
     firsts, precisions = [], []
     for query, row in enumerate(distances):
-        rank, at_hits, first = 0, [], 0
+        rank = hits = first = 0
+        total = 0.0
         for image in np.argsort(row):
-            if gallery_pids[image] == query_pids[query]:
-                if gallery_camids[image] == query_camids[query]:
-                    continue
-                at_hits.append((len(at_hits) + 1) / (rank + 1))
-                first = first or rank + 1
+            if gallery_pids[image] == query_pids[query] and gallery_camids[image] == query_camids[query]:
+                continue
             rank += 1
-        if at_hits:
+            if gallery_pids[image] == query_pids[query]:
+                hits += 1
+                total += hits / rank
+                first = first or rank
+        if hits:
             firsts.append(first == 1)
-            precisions.append(sum(at_hits) / len(at_hits))
+            precisions.append(total / hits)
     return sum(firsts) / len(firsts), sum(precisions) / len(precisions)
