@@ -6,6 +6,7 @@ it in memory only: each image's nearest neighbours stand for the N x N distances
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -42,15 +43,15 @@ def rerank(
     largest: ndarray,
     pair_distances: Callable[[ndarray, ndarray], ndarray],
     settings: RerankSettings,
-    out: ndarray | None = None,
+    out: Any = None,
 ) -> ndarray:
     """Distances [Q, G], neighbours [N, K], their distances [N, K], row maxima [N] -> re-ranked [Q, G] float32.
 
     N = Q + G, queries first. A row of `indices` lists the K nearest of all N images, the image itself included, by
     (distance, index). `pair_distances` takes rows [P] and columns [P] and returns the distances [P] of these pairs; it
     is asked once, for the pairs that the expansion needs and the row's list does not hold. The result is
-    `lambda * d / largest + (1 - lambda) * Jaccard`, in [0, 1], written to `out` (maybe memory-mapped) or a new array.
-    `query_distances` are read by rows. Raises InputError when K is too small for k1 or k2.
+    `lambda * d / largest + (1 - lambda) * Jaccard`, in [0, 1], written to `out`, by slices of rows, or a new array.
+    `query_distances` are read likewise. Raises InputError when K is too small for k1 or k2.
     """
     check_neighbours(query_distances.shape, indices, distances, largest, settings)
     encoding = encode(indices, distances, largest, pair_distances, settings.k1)
@@ -113,14 +114,15 @@ class Mixed:
         return mixed
 
 
-def fill(out: ndarray, matrix: Jaccard | Mixed) -> ndarray:
+def fill(out: Any, matrix: Jaccard | Mixed) -> Any:
     """Write all rows of a matrix [Q, G] to `out`, in threads."""
 
     def copy(rows: slice) -> None:
         out[rows] = matrix[rows]
 
-    parts = in_threads(copy, len(out), QUERIES_AT_ONCE)
-    for _ in tqdm(parts, "re-ranking", -(-len(out) // QUERIES_AT_ONCE), leave=False, delay=2):
+    queries = matrix.shape[0]
+    parts = in_threads(copy, queries, QUERIES_AT_ONCE)
+    for _ in tqdm(parts, "re-ranking", -(-queries // QUERIES_AT_ONCE), leave=False, delay=2):
         pass
     return out
 
