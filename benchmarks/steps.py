@@ -51,8 +51,7 @@ def rerank_stage(folder: Path, options: Found) -> Found:
 
 def evaluate_stage(folder: Path, options: Found) -> Found:
     """The evaluate stage: seven columns; and their scores."""
-    cell = ("--dataset", "synthetic", "--loss", "softmax")  # they only say where the features came from
-    found = _stage(stages.evaluate, folder, "features", "distances", "reranked", "run.json", options=cell)
+    found = _stage(stages.evaluate, folder, "features", "distances", "reranked", "run.json")
     return {**found, "scores": json.loads((folder / "run.json").read_text())["full"]}
 
 
@@ -151,9 +150,9 @@ STEPS: dict[str, Callable[[Path, Found], Found]] = {
 }
 
 
-def _stage(stage: ModuleType, folder: Path, *paths: str, options: tuple[str, ...] = ()) -> Found:
+def _stage(stage: ModuleType, folder: Path, *paths: str) -> Found:
     """Run a stage as its command does, on paths in the folder."""
-    sys.argv = [stage.__name__, *(str(folder / path) for path in paths), *options, "--params", str(folder / PARAMS)]
+    sys.argv = [stage.__name__, *(str(folder / path) for path in paths), "--params", str(folder / PARAMS)]
     return _timed(lambda: command.run(stage.main))
 
 
