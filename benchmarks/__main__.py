@@ -29,6 +29,7 @@ STEPS = (
     "textbook distances",
     "textbook rerank",
     "textbook evaluate",
+    "textbook evaluate loop",
     "precisions",
 )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 import stages.distances
@@ -26,7 +27,7 @@ from reid import command, config, distances, features, matrices
 from reid.distances import DistanceSettings
 from reid.features import Features
 from reid.reranking import RerankSettings
-from reid.tiles import PRODUCTS, Tile, operand
+from reid.tiles import PRODUCTS, operand
 
 CPU = torch.device("cpu")
 PARAMS = "params.yaml"
@@ -50,8 +51,7 @@ def rerank_stage(folder: Path, options: Found) -> Found:
 
 def evaluate_stage(folder: Path, options: Found) -> Found:
     """The evaluate stage: seven columns; and their scores."""
-    cell = ("--dataset", "synthetic", "--loss", "softmax")  # they only say where the features came from
-    found = _stage(stages.evaluate, folder, "features", "distances", "reranked", "run.json", options=cell)
+    found = _stage(stages.evaluate, folder, "features", "distances", "reranked", "run.json")
     return {**found, "scores": json.loads((folder / "run.json").read_text())["full"]}
 
 
@@ -63,15 +63,15 @@ def bare_products(folder: Path, options: Found) -> Found:
         for count in (settings.tile_rows, settings.tile_columns)
     ]
     a, b = (side.stripes.flatten(0, 1) for side in sides)
-    tile = Tile(len(sides[0]), len(sides[1]), a.shape[0] // len(sides[0]), settings.precision, CPU)
-    product = torch._int_mm if tile.product.dtype == torch.int32 else torch.mm
+    cells = torch.empty(len(a), len(b), dtype=PRODUCTS[settings.precision])
+    product = torch._int_mm if cells.dtype == torch.int32 else torch.mm
     left, right = (torch.tensor(gallery.global_features[: len(side)]) for side in sides)
     squares = torch.empty(len(left), len(right))
-    product(a, b.T, out=tile.product)  # the first call prepares
+    product(a, b.T, out=cells)  # the first call prepares
 
     def some() -> None:
         for _ in range(options["repeats"]):
-            product(a, b.T, out=tile.product)
+            product(a, b.T, out=cells)
             torch.mm(left, right.T, out=squares)
 
     pairs_in_all = distances.pairs_to_compute(len(gallery), [len(queries)], settings)
@@ -105,12 +105,22 @@ def textbook_rerank(folder: Path, options: Found) -> Found:
 
 def textbook_evaluate(folder: Path, options: Found) -> Found:
     """Evaluation by sorting of some queries, times their share; of seven matrices."""
-    queries, gallery = _features(folder)
-    matrix = matrices.read(folder / "distances/full/global.npy", (len(queries), len(gallery)))
-    some = slice(0, options["textbook"] // 4)
+    return _textbook_evaluation(textbook.evaluate, folder, options["textbook"] // 20)
+
+
+def textbook_evaluate_loop(folder: Path, options: Found) -> Found:
+    """The same in plain Python, of fewer queries."""
+    return _textbook_evaluation(textbook.evaluate_loop, folder, options["textbook"] // 200)
+
+
+def _textbook_evaluation(evaluate: Callable, folder: Path, most: int) -> Found:
+    queries, gallery = (features.read_identities(folder / "features" / split) for split in ("query", "gallery"))
+    matrix = matrices.read(folder / "distances/full/global.npy", (len(queries.pids), len(gallery.pids)))
+    some = slice(0, max(most, 1))
     labels = queries.pids[some], gallery.pids, queries.camids[some], gallery.camids
-    found = _timed(lambda: textbook.evaluate(matrix[some], *labels))
-    share = min(1, len(labels[0]) / len(queries))
+    rows = np.array(matrix[some])
+    found = _timed(lambda: evaluate(rows, *labels))
+    share = len(rows) / len(matrix)
     return {"seconds": 7 * found["seconds"] / share, "share": share}
 
 
@@ -135,13 +145,14 @@ STEPS: dict[str, Callable[[Path, Found], Found]] = {
     "textbook distances": textbook_distances,
     "textbook rerank": textbook_rerank,
     "textbook evaluate": textbook_evaluate,
+    "textbook evaluate loop": textbook_evaluate_loop,
     "precisions": compare_precisions,
 }
 
 
-def _stage(stage: ModuleType, folder: Path, *paths: str, options: tuple[str, ...] = ()) -> Found:
+def _stage(stage: ModuleType, folder: Path, *paths: str) -> Found:
     """Run a stage as its command does, on paths in the folder."""
-    sys.argv = [stage.__name__, *(str(folder / path) for path in paths), *options, "--params", str(folder / PARAMS)]
+    sys.argv = [stage.__name__, *(str(folder / path) for path in paths), "--params", str(folder / PARAMS)]
     return _timed(lambda: command.run(stage.main))
 
 

@@ -1,7 +1,8 @@
 """CMC and mean average precision of a distance matrix: Zheng et al., "Scalable Person Re-identification", ICCV 2015.
 
 CUHK03's classic metric (one gallery image a person, many draws): Li et al., "DeepReID", CVPR 2014. Agrees with the code
-published with AlignedReID++. Departs from it on ties, which never favour a match, and sorts a query's matches only.
+published with AlignedReID++. Departs from it on ties, which never favour a match, and sorts what is no farther than a
+query's last match only.
 """
 
 from collections.abc import Iterator
@@ -73,13 +74,19 @@ def evaluate(
         row = _checked_row(distances, query)
         if not is_match.any():
             continue
-        matches = np.sort(row[own[is_match]])
-        nearer = np.array([np.count_nonzero(row <= match) for match in matches])  # with no sort of the row
-        others = nearer - (row[own] <= matches[:, None]).sum(1)  # neither matches nor junk are in the way
+        of_own = row[own]
+        matches = np.sort(of_own[is_match])
+        near = np.sort(row[row <= matches[-1]])  # the farther ones need no order
+        others = _counts(near, matches) - _counts(np.sort(of_own), matches)  # matches and junk are not in the way
         hits = np.arange(1, len(matches) + 1)
         precisions[query] = np.mean(hits / (hits + others))
         first_ranks[query] = 1 + others[0]
     return _scores(first_ranks[:, None], precisions, min(RANKS, len(gallery_pids)), images)
+
+
+def _counts(values: ndarray, limits: ndarray) -> ndarray:
+    """How many of sorted values are no greater than each limit."""
+    return np.searchsorted(values, limits, "right")
 
 
 def cuhk03_metric(

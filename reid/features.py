@@ -109,8 +109,8 @@ def _check_numbers(array: np.ndarray, file: Path) -> None:
     constant = len(array) > 1
     for start in range(0, len(array), CHUNK):
         chunk = array[start : start + CHUNK]
-        finite = (np.abs(chunk) < LARGEST).reshape(len(chunk), -1).all(1)  # NaN is not smaller either
-        if not finite.all():
+        if not (chunk.min() > -LARGEST and chunk.max() < LARGEST):  # NaN is neither
+            finite = (np.abs(chunk) < LARGEST).reshape(len(chunk), -1).all(1)
             raise InputError(
                 f"{file} holds NaN, infinity or more than {LARGEST:g}, first for image {start + int(finite.argmin())} "
                 "(counted from 0): wanted finite numbers. The model has diverged or an image is broken; "

@@ -26,6 +26,29 @@ def create(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict
     return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape) for name in names}
 
 
+class RowFile:
+    """A file of distances [Q, G] to be filled by slices of rows, from any thread.
+
+    By writing: the system takes ten times as long for each page of a memory-mapped file that is new, and a full disk
+    kills the process there instead of raising OSError.
+    """
+
+    def __init__(self, file: Path, shape: tuple[int, int]) -> None:
+        self.file, self.shape = file, shape
+        self.offset = np.lib.format.open_memmap(file, "w+", np.float32, shape).offset
+
+    def __setitem__(self, rows: slice, distances: np.ndarray) -> None:
+        with self.file.open("r+b") as opened:
+            opened.seek(self.offset + rows.start * self.shape[1] * np.float32().nbytes)
+            opened.write(np.ascontiguousarray(distances, np.float32))
+
+
+def create_row_files(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, RowFile]:
+    """As `create`, for a writer that fills whole rows."""
+    folder.mkdir(parents=True)
+    return {name: RowFile(folder / f"{name}.npy", shape) for name in names}
+
+
 def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
     """Memory-map distances [Q, G]. Raises InputError if missing or broken, or misshapen."""
     try:

@@ -1,17 +1,19 @@
-"""Distances of single pairs of images, for those that re-ranking needs and no list of neighbours holds."""
+"""Distances of single pairs of images, for those that re-ranking needs and no list of neighbours holds.
+
+Read where they lie, pair by pair: a copy of some 40,000 pairs' stripes would cost more than their products.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
+from numpy import ndarray
 
-from reid.alignment import SMALLEST_SQUARE, shortest_path
+from reid.compiled import compiled, in_threads
 from reid.features import Features
 
-PAIRS_AT_ONCE = 64  # 16 MB of stripes
-PairDistances = Callable[[np.ndarray, np.ndarray], np.ndarray]
+SMALLEST_SQUARE = 1e-12  # of a distance of stripes, as in `reid.alignment`, which needs torch
+PAIRS_AT_ONCE = 256
+PairDistances = Callable[[ndarray, ndarray], ndarray]
 
 
 def pair_distances(name: str, queries: Features, gallery: Features) -> PairDistances:
@@ -19,39 +21,74 @@ def pair_distances(name: str, queries: Features, gallery: Features) -> PairDista
 
     Always in fp32, whatever the precision of the tiles.
     """
+    parts = []
+    if name != "dmli":
+        parts.append((_add_squares, _read_only(queries.global_features), _read_only(gallery.global_features)))
+    if name != "global":
+        parts.append((_add_dmli, _read_only(queries.stripes), _read_only(gallery.stripes)))
 
-    def compute(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        found = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), PAIRS_AT_ONCE):
-            some = slice(start, start + PAIRS_AT_ONCE)
-            found[some] = _distances(name, queries, gallery, rows[some], columns[some]).numpy()
+    def compute(rows: ndarray, columns: ndarray) -> ndarray:
+        found = np.zeros(len(rows), np.float32)
+
+        def add(some: slice) -> None:
+            for add_distances, *features in parts:
+                add_distances(rows[some], columns[some], *features, found[some])
+
+        list(in_threads(add, len(rows), PAIRS_AT_ONCE))
         return found
 
     return compute
 
 
-def _distances(name: str, queries: Features, gallery: Features, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    squares, dmli = 0, 0
-    if name != "dmli":
-        a, b = (_gather(queries.global_features, gallery.global_features, numbers) for numbers in (rows, columns))
-        squares = (normalize(a, dim=-1) - normalize(b, dim=-1)).square().sum(-1)
-    if name != "global":
-        dmli = _dmli(*(_gather(queries.stripes, gallery.stripes, numbers) for numbers in (rows, columns)))
-    return squares + dmli
+def _read_only(array: ndarray) -> ndarray:
+    """The same numbers, so that compiled code meets one kind of array, memory-mapped or not."""
+    array = np.asarray(array).view()
+    array.setflags(write=False)
+    return array
 
 
-def _dmli(a: Tensor, b: Tensor) -> Tensor:
-    """Stripes of any length [P, S, C] and [P, S, C] -> DMLI [P]; the products are made unit, which are fewer."""
-    lengths = (torch.linalg.vector_norm(side, dim=-1) for side in (a, b))
-    products = (a @ b.mT) / torch.einsum("ps,pt->pst", *lengths)
-    costs = (0.5 - 0.5 * products).clamp_(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
-    return shortest_path(costs.movedim(0, -1))
+@compiled
+def _add_squares(rows, columns, queries, gallery, found):
+    """Squared Euclidean distances of unit vectors, in [0, 4], by their difference: exact for near duplicates."""
+    for p in range(len(rows)):
+        a, b = _image(queries, gallery, rows[p]), _image(queries, gallery, columns[p])
+        one, other = 1 / np.sqrt(_product(a, a)), 1 / np.sqrt(_product(b, b))
+        square = np.float32(0)
+        for c in range(len(a)):
+            difference = np.float32(one) * a[c] - np.float32(other) * b[c]
+            square += difference * difference
+        found[p] += square
 
 
-def _gather(queries: np.ndarray, gallery: np.ndarray, numbers: np.ndarray) -> Tensor:
-    """The features of the images of these numbers, of which queries have the first."""
-    is_query = numbers < len(queries)
-    found = np.empty((len(numbers), *queries.shape[1:]), np.float32)
-    found[is_query] = queries[numbers[is_query]]
-    found[~is_query] = gallery[numbers[~is_query] - len(queries)]
-    return torch.from_numpy(found)
+@compiled
+def _add_dmli(rows, columns, queries, gallery, found):
+    """DMLI: Luo et al., 2019, section 3.2; cell by cell, as the path goes."""
+    stripes = queries.shape[1]
+    path, lengths = np.empty((stripes + 1, stripes + 1)), np.empty(stripes)
+    for p in range(len(rows)):
+        a, b = _image(queries, gallery, rows[p]), _image(queries, gallery, columns[p])
+        for t in range(stripes):
+            lengths[t] = np.sqrt(_product(b[t], b[t]))
+        path[:] = np.inf
+        path[0, 1] = 0
+        for s in range(stripes):
+            length = np.sqrt(_product(a[s], a[s]))
+            for t in range(stripes):
+                half_square = 0.5 - 0.5 * _product(a[s], b[t]) / (length * lengths[t])  # (d / 2)^2
+                cost = np.tanh(np.sqrt(max(half_square, SMALLEST_SQUARE / 4)))
+                path[s + 1, t + 1] = cost + min(path[s, t + 1], path[s + 1, t])
+        found[p] += path[stripes, stripes]
+
+
+@compiled
+def _image(queries, gallery, number):
+    return queries[number] if number < len(queries) else gallery[number - len(queries)]
+
+
+@compiled
+def _product(a, b):
+    """Sum of products of two vectors, as float64."""
+    product = np.float32(0)
+    for c in range(len(a)):
+        product += a[c] * b[c]
+    return np.float64(product)

@@ -11,7 +11,7 @@ from reid import config, evaluation, features, matrices
 from reid.evaluation import EvaluateSettings
 from reid.matrices import PROTOCOLS
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "Pillow")
+PACKAGES = ("torch", "torchvision", "numpy", "numba", "scipy", "Pillow")
 
 
 def evaluate(features_of: Path, distances: Path, reranked: Path, settings: EvaluateSettings) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from benchmarks import clusters, precisions, textbook
+from benchmarks import clusters, precisions, steps, table, textbook
+from benchmarks.__main__ import STEPS, write_params
 from reid import features
 from reid.distances import DistanceSettings
 from reid.evaluation import evaluate
@@ -40,7 +42,44 @@ def test_textbook_evaluation_is_that_of_the_library():
     distances = rng.random((20, 60))
     labels = rng.integers(1, 6, 20), rng.integers(0, 6, 60), rng.integers(1, 4, 20), rng.integers(1, 4, 60)
     found = evaluate(distances, *labels)
-    assert textbook.evaluate(distances, *labels) == pytest.approx((found.cmc[0], found.mAP))
+    for evaluated in (textbook.evaluate(distances, *labels), textbook.evaluate_loop(distances, *labels)):
+        assert evaluated == pytest.approx((found.cmc[0], found.mAP))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What every step finds at a tiny size, in this process."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    write_params(folder, "fp32")
+    options = {"size": asdict(clusters.SIZES["msmt17"].scaled(0.001)), "channels": 16, "repeats": 2}
+    options |= {"textbook": 60, "compared": 40}
+    before, found = sys.argv, {}
+    for name, step in steps.STEPS.items():
+        found[name] = step(folder, options) | {"peak": 10**9, "own": 10**8}
+    sys.argv = before
+    return found
+
+
+def test_every_step_runs_and_says_of_what_share(measured):
+    assert set(measured) == set(STEPS)
+    shares = {name: step["share"] for name, step in measured.items() if "share" in step}
+    assert all(0 < share <= 1 for share in shares.values())
+    assert shares["textbook rerank"] == pytest.approx(60 / 94, abs=0.03)
+    assert shares["textbook evaluate"] == 3 / 12
+    assert shares["textbook evaluate loop"] == 1 / 12
+    assert all(step["seconds"] > 0 for name, step in measured.items() if name != "precisions")
+
+
+def test_the_table_has_a_row_for_each_comparison(measured):
+    machine = {"threads": 1, "cpu": "a CPU"}
+    size = {"queries": 12, "gallery": 82}
+    result = {"command": "c", "steps": measured, "size": size, "machine": machine, "precision": "fp32", "channels": 16}
+    lines = table.markdown(result).splitlines()
+    for name in ("rerank", "evaluate", "evaluate loop"):
+        (row,) = [line for line in lines if line.startswith(f"| {table.WHAT[name]} |")]
+        ratio = float(row.strip("| ").split("|")[-1].replace(",", ""))
+        ours, plain = measured[name.removesuffix(" loop")], measured[f"textbook {name}"]
+        assert ratio == pytest.approx(plain["seconds"] / ours["seconds"], abs=0.06)
 
 
 @pytest.mark.parametrize("size", [TINY, clusters.SIZES["msmt17"].scaled(0.001)])  # the latter has no distractors

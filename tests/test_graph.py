@@ -51,11 +51,16 @@ def test_imports_run_one_way():
 
 
 @pytest.mark.parametrize(
-    "module", ["alignment", "reranking", "evaluation", "records", "partial", "features", "origin", "seeds"]
+    "module", ["alignment", "compiled", "evaluation", "records", "partial", "features", "origin", "seeds"]
 )
 def test_the_ground_floor_imports_nothing_but_errors(module):
     file = Path(f"reid/{module}.py")
     assert imported_by(file) <= {file, Path("reid/errors.py")}
+
+
+def test_reranking_stands_on_its_compiled_loops_alone():
+    names = ("reranking", "encodings", "compiled", "errors")
+    assert imported_by(Path("reid/reranking.py")) == {Path(f"reid/{name}.py") for name in names}
 
 
 def test_datasets_imports_its_readers_alone():
@@ -67,7 +72,7 @@ def test_datasets_imports_its_readers_alone():
         assert imported_by(file) <= {file, *ground}
 
 
-@pytest.mark.parametrize("stage", ["tables", "report", "evaluate", "prepare"])
+@pytest.mark.parametrize("stage", ["tables", "report", "rerank", "evaluate", "prepare"])
 def test_light_stages_do_without_torch(stage):
     for file in imported_by(Path(f"stages/{stage}.py")):
         tree = ast.parse(file.read_text())

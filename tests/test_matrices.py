@@ -23,6 +23,16 @@ def test_all_distances_of_a_protocol_and_their_sum(folder):
     assert (total[1].tolist(), total.shape, total.ndim, len(total)) == ([8, 10, 12], (2, 3), 2, 2)
 
 
+def test_files_filled_by_rows_in_any_order(tmp_path):
+    expected = np.random.default_rng(0).random((7, 3)).astype(np.float32)
+    written = matrices.create_row_files(tmp_path / "full", ("dmli", "global"), (7, 3))
+    turned = np.asfortranarray(expected, np.float64)
+    for rows in slice(4, 7), slice(0, 1), slice(1, 4):
+        written["dmli"][rows] = turned[rows]
+    np.testing.assert_array_equal(matrices.read(tmp_path / "full/dmli.npy", (7, 3)), expected)
+    assert not matrices.read(tmp_path / "full/global.npy", (7, 3)).any()
+
+
 def test_columns_are_in_the_tables_order(folder, tmp_path):
     matrices.create(tmp_path / "reranked", ("global", "dmli", "global_dmli"), (2, 3))
     found = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))

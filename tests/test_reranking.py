@@ -1,10 +1,13 @@
 """Re-ranking against a dense twin written from the paper, and against the values of the published code."""
 
+import os
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
+from reid import compiled, encodings, reranking
 from reid.errors import InputError
 from reid.matrices import Sum
 from reid.reranking import RerankSettings, rerank
@@ -120,6 +123,58 @@ def test_pairs_that_no_list_holds_are_asked_for_once():
     ]
     assert len(missing) > 10
     assert [sorted(call) for call in calls] == [sorted(missing)]
+
+
+@pytest.mark.parametrize("queries", [1, 60])
+def test_one_query_and_one_gallery_image_of_many(queries):
+    """Without distractors: each gallery image shows somebody who is asked for."""
+    distances = clustered(61, people=1, seed=8)
+    for settings in PAPER, RerankSettings(2, 2, 0.7):
+        result, _ = sparse(distances, queries, settings)
+        np.testing.assert_allclose(result, textbook(distances, queries, settings), rtol=0, atol=1e-6)
+
+
+def test_many_images_in_several_blocks_agree_with_the_textbook():
+    assert encodings.IMAGES_AT_ONCE < 700
+    distances = clustered(700, people=60, seed=9)
+    result, calls = sparse(distances, 30, PAPER, listed=25)
+    assert calls
+    np.testing.assert_allclose(result, textbook(distances, 30, PAPER), rtol=0, atol=1e-6)
+
+
+def test_bytes_do_not_depend_on_threads_or_blocks(monkeypatch):
+    distances = clustered(300, people=20, seed=10)
+    expected, _ = sparse(distances, 40, PAPER, listed=30)
+    for threads, images, queries in (("1", 300, 40), ("3", 7, 1), ("8", 64, 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        monkeypatch.setattr(encodings, "IMAGES_AT_ONCE", images)
+        monkeypatch.setattr(reranking, "QUERIES_AT_ONCE", queries)
+        result, _ = sparse(distances, 40, PAPER, listed=30)
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_threads_give_results_in_order_and_pass_on_errors(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    found = list(compiled.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
+    assert found == [(0, 4), (4, 8), (8, 10)]
+    assert list(compiled.in_threads(lambda rows: rows, 0, 4)) == []
+    with pytest.raises(ZeroDivisionError):
+        list(compiled.in_threads(lambda rows: 1 / rows.start, 10, 4))
+
+
+@pytest.mark.parametrize(("told", "wanted"), [("3", 3), ("0", 1), ("", None), ("4,2", None), ("all", None)])
+def test_threads_are_those_of_torch_and_blas(told, wanted, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert compiled.threads() == (wanted or os.cpu_count())
+
+
+def test_where_machine_code_cannot_be_kept_it_is_made_anew():
+    """Numba finds no place to keep a function of no file, as it finds none where nothing can be written."""
+    names = {}
+    exec("def double(x):\n    return 2 * x", names)
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(names["double"])
+    assert compiled.compiled(names["double"])(21) == 42
 
 
 def test_arguments_are_left_alone():

@@ -1,0 +1,115 @@
+"""Sweeps over the settings of re-ranking: the scores of the stages, and how they stop on bad input."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from reid import command, reranking, sweep
+from reid.evaluation import evaluate
+from reid.neighbours import Neighbours
+from reid.reranking import RerankSettings, rerank
+from tests.conftest import run_stage
+from tests.test_reranking import Pairs, clustered
+
+
+def run(*arguments):
+    """Run the command -> the exit code, or the error that goes with exit code 1."""
+    before, sys.argv = sys.argv, ["reid.sweep", *map(str, arguments)]
+    try:
+        command.run(sweep.main)
+    except SystemExit as stopped:
+        return stopped.code
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.mark.parametrize("protocol", ["full", "partial"])
+def test_scores_are_those_of_the_stages(protocol, copied, params_file, tmp_path, capsys):
+    folders = copied / "features", copied / "distances"
+    grid = ("--k1", 20, 3, "--k2", 6, 1, "--lambda-value", 0.3, 0.75, 0.3, "--protocol", protocol)
+    assert run(*folders, *grid, "--out", tmp_path / "out.csv", "--params", params_file) == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [(row["k1"], row["k2"], row["lambda_value"]) for row in rows] == [
+        (k1, k2, share) for k1 in ("20", "3") for k2 in ("6", "1") for share in ("0.3", "0.75")
+    ]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 + len(rows)
+    for row in rows[0], rows[-1]:
+        settings = {"k1": int(row["k1"]), "k2": int(row["k2"]), "lambda_value": float(row["lambda_value"])}
+        params = {**yaml.safe_load(params_file.read_text()), "rerank": settings}
+        (copied / "params.yaml").write_text(yaml.safe_dump(params))
+        at, told = copied / f"reranked{row['k1']}", copied / f"run{row['k1']}.json"
+        assert run_stage("rerank", *folders, at, "--params", copied / "params.yaml") == 0
+        assert run_stage("evaluate", *folders, at, told, "--params", copied / "params.yaml") == 0
+        columns = json.loads(told.read_text())[protocol]
+        for name in ("global_rk", "dmli_rk", "global_dmli_rk"):
+            for score in ("rank1", "mAP"):
+                assert float(row[f"{name}_{score}"]) == columns[name][score]
+
+
+def test_what_combinations_share_is_computed_once(monkeypatch):
+    distances = clustered(90, people=9, seed=0)
+    order = np.argsort(distances, axis=1, kind="stable")
+    nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+    grid = [RerankSettings(k1, k2, share) for share in (0.1, 0.9) for k1 in (5, 20) for k2 in (1, 6)]
+    calls = []
+    for name in ("encode", "mean_of_nearest"):
+        made = getattr(reranking, name)
+        monkeypatch.setattr(reranking, name, lambda *a, made=made, name=name, **k: calls.append(name) or made(*a, **k))
+    found = sweep.sweep(distances[:20, 20:], nearest, Pairs(distances), grid, lambda matrix: matrix[:])
+    assert (calls.count("encode"), calls.count("mean_of_nearest")) == (2, 4)
+    for settings in grid:
+        whole = rerank(distances[:20, 20:], **vars(nearest), pair_distances=Pairs(distances), settings=settings)
+        np.testing.assert_array_equal(found[settings], whole)
+
+
+def test_a_mixed_matrix_can_be_evaluated_row_by_row():
+    distances = clustered(60, people=6, seed=1)
+    order = np.argsort(distances, axis=1, kind="stable")
+    nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+    labels = np.arange(10) % 5, np.arange(50) % 5, np.zeros(10, int), np.ones(50, int)
+    one = RerankSettings(20, 6, 0.3)
+    whole = rerank(distances[:10, 10:], **vars(nearest), pair_distances=Pairs(distances), settings=one)
+    found = sweep.sweep(distances[:10, 10:], nearest, Pairs(distances), [one], lambda matrix: evaluate(matrix, *labels))
+    np.testing.assert_array_equal(found[one].average_precisions, evaluate(whole, *labels).average_precisions)
+
+
+def test_what_is_not_told_is_that_of_params(finished, params_file, capsys):
+    assert run(finished / "features", finished / "distances", "--params", params_file) == 0
+    settings = yaml.safe_load(params_file.read_text())["rerank"]
+    row = [cell.strip() for cell in capsys.readouterr().out.splitlines()[2].strip("|").split("|")]
+    assert (int(row[0]), int(row[1]), float(row[2])) == tuple(settings.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--k1", 20, 500), "set distances.neighbours to "),
+        (("--k1", 0), "rerank.k1: got 0, wanted 1 or more"),
+        (("--k2", -1), "rerank.k2: got -1"),
+        (("--lambda-value", 0.3, 1.5), r"rerank.lambda_value: got 1.5, wanted a number in [0, 1]"),
+        (("--params", "none.yaml"), "none.yaml is missing"),
+    ],
+)
+def test_mistakes_are_named_and_nothing_is_written(arguments, told, copied, params_file, tmp_path):
+    file = copied / "distances/full/neighbours.npz"
+    short = {name: array[..., :30] if array.ndim > 1 else array for name, array in np.load(file).items()}
+    np.savez(file, **short)
+    code = run(
+        copied / "features", copied / "distances", "--out", tmp_path / "o.csv", "--params", params_file, *arguments
+    )
+    assert told in str(code)
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_missing_folders_are_named(copied, params_file):
+    (copied / "distances/partial").rename(copied / "elsewhere")
+    folders = copied / "features", copied / "distances"
+    assert "has no distances of the protocol partial" in run(*folders, "--protocol", "partial", "--params", params_file)
+    assert "holds neither `full` nor" in run(copied / "features", copied / "none", "--params", params_file)
+    assert "is missing" in run(copied / "none", copied / "distances", "--params", params_file)
