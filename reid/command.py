@@ -1,5 +1,6 @@
 """What every stage's command shares: its errors in one paragraph, its outputs whole or not at all."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -80,24 +81,29 @@ def whole(output: str | Path, wait: Callable[[], None] | None = None) -> Iterato
     if output.is_dir() and any(output.iterdir()):
         raise InputError(f"the output folder {output} is not empty: name another, or remove it first.")
     draft = output.with_name(f".{output.name}.partial")
-    is_first = wait is None or os.environ.get("RANK", "0") == "0"
-    wait = wait or (lambda: None)
+    is_alone = wait is None or not _under_torchrun()
+    is_first, meet = is_alone or os.environ["RANK"] == "0", (lambda: None) if is_alone else wait
     try:
         if is_first:
             output.parent.mkdir(parents=True, exist_ok=True)
             _remove(draft)
-        wait()
+        meet()
         yield draft
-        wait()
+        meet()
         if is_first:
-            if output.is_dir():
-                output.rmdir()
-            os.replace(draft, output)
+            _put(draft, output)
     except BaseException as error:
-        _remove(draft)
+        # of several, later: another that misses its file is not to tell of that before this one has told its error
+        _remove(draft) if is_alone else atexit.register(_remove, draft)
         if isinstance(error, OSError):
             raise InputError(f"{output} cannot be written: {error}. Name another place, or make room.") from error
         raise
+
+
+def _put(draft: Path, output: Path) -> None:
+    if output.is_dir():
+        output.rmdir()
+    os.replace(draft, output)
 
 
 def _remove(path: Path) -> None:

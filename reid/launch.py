@@ -5,6 +5,7 @@
 
 import logging
 import sys
+import tempfile
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -15,9 +16,10 @@ def main() -> None:
     """Run the processes to their end; exit as the first of them that failed did."""
     logging.disable(logging.ERROR)
     processes, module, *arguments = sys.argv[1:]
-    options = ["--standalone", "--nproc-per-node", processes, "-m", module, *arguments]
     try:
-        run.run(run.parse_args(options))
+        with tempfile.TemporaryDirectory() as logs:  # which torchrun would leave behind
+            options = ["--standalone", "--nproc-per-node", processes, "--log-dir", logs, "-m", module, *arguments]
+            run.run(run.parse_args(options))
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval)
     except ChildFailedError as error:

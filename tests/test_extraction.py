@@ -49,6 +49,16 @@ def test_features_are_the_networks_description_of_each_image(network, data, tmp_
         np.testing.assert_allclose(found.stripes[index], stripes[0], rtol=1e-4, atol=1e-5)
 
 
+def test_cores_change_no_byte(network, data, tmp_path):
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        extract(network, packs.read(data, "query"), tmp_path / str(threads), 2, CPU)
+        found.append((tmp_path / str(threads) / "stripes.npy").read_bytes())
+    torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
 def test_an_empty_split_is_refused(network, data, tmp_path):
     with pytest.raises(InputError, match="split gallery holds no image"):
         extract(network, packs.read(data, "gallery"), tmp_path / "out", 3, CPU)

@@ -136,6 +136,7 @@ def test_a_stage_for_one_process_refuses_torchrun(monkeypatch):
 def second(monkeypatch):
     """This process taken for the second of two, the first of which has got as far."""
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(processes, "rank", lambda: 1)
     monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setattr(processes, "largest", lambda array: np.array([42]))
@@ -170,10 +171,15 @@ def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_fir
     assert len(list((tmp_path / ".out.partial").iterdir())) == 2
 
 
-def test_the_second_process_removes_the_draft_when_it_fails(second, tmp_path):
+def test_a_process_that_fails_removes_the_draft_but_tells_first(second, tmp_path, monkeypatch):
+    at_exit = []
+    monkeypatch.setattr(command.atexit, "register", lambda *call: at_exit.append(call))
     (tmp_path / ".out.partial").mkdir()
-    with pytest.raises(InputError), command.whole(tmp_path / "out", lambda: None):
+    with pytest.raises(InputError, match="broken"), command.whole(tmp_path / "out", lambda: None):
         raise InputError("broken")
+    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
+    for function, *arguments in at_exit:
+        function(*arguments)
     assert not list(tmp_path.iterdir())
 
 
