@@ -13,6 +13,7 @@ import platform
 import signal
 import sys
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from reid.errors import InputError
 
 FOLDER = "unfinished"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,16 @@ class Keeper:
             return torch.load(self.file, map_location=device, weights_only=True)
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            KeyError,
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+        ) as error:
+            warnings.warn(f"the state {self.file} cannot be read ({error}): training starts anew.", stacklevel=2)
             self.remove()
             return None
 

@@ -92,15 +92,15 @@ class SharedBatchNorm(_BatchNorm):
         axes = [axis for axis in range(images.dim()) if axis != 1]
         shape = [1, -1] + [1] * (images.dim() - 2)
         count = images.numel() // images.shape[1] * dist.get_world_size()
-        mean = _Sum.apply(images.sum(axes)) / count
-        centred = images - mean.view(shape)
+        mean = _Sum.apply(images.float().sum(axes)) / count
+        centred = images.float() - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(images.dtype)  # bf16 under autocast
 
 
 def share_batch_norms(network: nn.Module) -> None:

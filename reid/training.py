@@ -93,10 +93,10 @@ def train(
     keeper: Keeper | None = None,
     progress: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Train, from the keeper's saved state if it has one -> the finished run; `progress` gets it after each epoch.
+    """Train, from the keeper's saved state if it has one -> the finished run.
 
-    Raises InputError when the loss is no longer a number or the batch leaves fewer than five steps an epoch, and
-    Stopped when a signal has ended the run, its state saved.
+    `progress` gets it when it goes on from a saved state, and after each epoch. Raises InputError when the loss is
+    no longer a number or the batch leaves fewer than five steps an epoch, and Stopped when a signal has ended the run, its state saved.
     """
     if not len(data.labels):
         raise InputError("the training split holds no image: look at statistics.json of the prepared dataset.")
@@ -111,6 +111,7 @@ def train(
     saved = keeper.load(run.device) if keeper else None
     if saved:
         run.restore(saved)
+        progress(run)
     batches = Batches(data, run.device, settings)
     started = time.perf_counter() - run.seconds
     while run.epoch <= settings.epochs:

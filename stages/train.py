@@ -55,8 +55,11 @@ def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, ar
         processes.made(out, out.mkdir)
 
         def progress(done: Run) -> None:
+            if done.resumed and not bar.n:
+                bar.write(f"going on from epoch {done.epoch}, step {done.steps + 1}", file=sys.stderr)
             bar.n = done.epoch - 1
-            bar.set_postfix_str(f"loss {done.history[-1]['loss']:.3f}, {done.images_per_second():.0f} images/s")
+            if done.history:
+                bar.set_postfix_str(f"loss {done.history[-1]['loss']:.3f}, {done.images_per_second():.0f} images/s")
 
         data = training_set(split, settings["model"], settings["train"].crop)
         finished = training.train(data, settings["model"], settings["loss"], settings["train"], keeper, progress)

@@ -95,6 +95,7 @@ def test_a_signal_saves_the_state_and_the_same_command_goes_on(number, code, fin
     assert len(saved_at(tmp_path)) == 1
     done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
+    assert "going on from epoch" in done.stderr
     assert json.loads((tmp_path / "out/training.json").read_text())["resumed"] == 1
     assert saved_at(tmp_path) == []
 
@@ -147,7 +148,8 @@ def test_a_state_that_cannot_be_read_is_as_none(tmp_path):
     whole = one.file.read_bytes()
     for broken in (b"", b"no state", whole[: len(whole) // 2]):
         one.file.write_bytes(broken)
-        assert one.load(torch.device("cpu")) is None
+        with pytest.warns(UserWarning, match="cannot be read .*: training starts anew"):
+            assert one.load(torch.device("cpu")) is None
         assert not one.file.exists()
 
 
