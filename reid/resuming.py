@@ -109,16 +109,9 @@ class Keeper:
             return torch.load(self.file, map_location=device, weights_only=True)
         except FileNotFoundError:
             return None
-        except (
-            OSError,
-            RuntimeError,
-            EOFError,
-            ValueError,
-            KeyError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ) as error:
-            warnings.warn(f"the state {self.file} cannot be read ({error}): training starts anew.", stacklevel=2)
+        except UNREADABLE as error:
+            why = f"{type(error).__name__} {error}".splitlines()[0]
+            warnings.warn(f"the state {self.file} cannot be read ({why}): training starts anew.", stacklevel=2)
             self.remove()
             return None
 

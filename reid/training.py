@@ -95,8 +95,9 @@ def train(
 ) -> Run:
     """Train, from the keeper's saved state if it has one -> the finished run.
 
-    `progress` gets it when it goes on from a saved state, and after each epoch. Raises InputError when the loss is
-    no longer a number or the batch leaves fewer than five steps an epoch, and Stopped when a signal has ended the run, its state saved.
+    `progress` gets it when it goes on from a saved state, and after each epoch. Raises InputError when the loss is no
+    longer a number or the batch leaves fewer than five steps an epoch, and Stopped when a signal has ended the run, its
+    state saved.
     """
     if not len(data.labels):
         raise InputError("the training split holds no image: look at statistics.json of the prepared dataset.")
