@@ -7,7 +7,9 @@ distances merged into running lists, each unordered pair once. Agrees with the a
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch.nn.functional import normalize
 from reid.errors import InputError
 from reid.features import Features
 from reid.neighbours import RANKED, NearestLists, Neighbours
+from reid.threads import on_all_cores
 from reid.tiles import PRODUCTS, Operand, Tile, operand
 
 NAMES = ("global", "local", "dmli")  # the matrices between queries and gallery
@@ -47,7 +50,7 @@ class DistanceSettings:
 
 
 class Comparison:
-    """How images are compared: the settings, the device, and the buffers of tiles, allocated once.
+    """How images are compared: the settings, the device, and each thread's room for a tile, allocated once.
 
     Raises InputError for int8 on a GPU.
     """
@@ -56,14 +59,18 @@ class Comparison:
         if settings.precision == "int8" and device.type != "cpu":
             raise InputError("distances.precision in params.yaml: int8 is for the CPU; on a GPU choose bf16 or fp32.")
         self.settings, self.device = settings, device
-        self.tiles: dict[tuple[int, int, int], Tile] = {}
+        self.rooms: SimpleQueue[Tile] = SimpleQueue()
 
-    def tile(self, rows: Operand, columns: Operand) -> Tile:
-        """The buffers for these images."""
-        shape = (len(rows), len(columns), rows.stripes.shape[0])
-        if shape not in self.tiles:
-            self.tiles[shape] = Tile(*shape, self.settings.precision, self.device)
-        return self.tiles[shape]
+    @contextmanager
+    def tile(self, stripes: int) -> Iterator[Tile]:
+        """Room for a tile that no other thread has."""
+        try:
+            room = self.rooms.get_nowait()
+        except Empty:
+            rows, columns = self.settings.tile_rows, self.settings.tile_columns
+            room = Tile(rows, columns, stripes, self.settings.precision, self.device)
+        yield room
+        self.rooms.put(room)
 
     def stripes(self, features: Features, images: slice) -> Operand:
         """Some images' stripes, read and ready for the product."""
@@ -75,13 +82,16 @@ class Comparison:
 
 
 class Panel:
-    """Some images, in memory and ready: their unit global features [N, D], and their stripes by tiles of rows."""
+    """Some images, in memory and ready, by tiles: which they are, their unit global features [N, D], their stripes."""
 
-    def __init__(self, features: Features, images: slice, comparison: Comparison) -> None:
+    def __init__(self, features: Features, images: slice, comparison: Comparison, size: int | None = None) -> None:
+        def ready(tile: slice) -> tuple[slice, Tensor, Operand]:
+            return tile, comparison.global_features(features, tile), comparison.stripes(features, tile)
+
         self.images = images
-        self.global_features = comparison.global_features(features, images)
-        rows = comparison.settings.tile_rows
-        self.tiles = [(tile, comparison.stripes(features, tile)) for tile in _slices(images.start, images.stop, rows)]
+        tiles = list(_slices(images.start, images.stop, size or comparison.settings.tile_rows))
+        with on_all_cores() as threads:
+            self.tiles = list(threads(ready, tiles))
 
 
 def global_squares(a: Tensor, b: Tensor) -> Tensor:
@@ -96,23 +106,30 @@ def compare(
 
     `itself` says that the columns are the panel's own images: each unordered pair of tiles is then computed once.
     """
-    found = {"global": global_squares(panel.global_features, comparison.global_features(features, columns))}
-    local, dmli = (torch.empty_like(found["global"]) for _ in range(2))
-    for tile in _slices(columns.start, columns.stop, comparison.settings.tile_columns):
-        right = comparison.stripes(features, tile)
-        for rows, left in panel.tiles:
-            known = max(rows.start - tile.start, 0) if itself else 0
-            if known >= len(right):
-                break
-            at = _within(rows, panel.images), _within(slice(tile.start + known, tile.stop), columns)
-            part = right[known:]
-            comparison.tile(left, part).distances(left, part, local[at], dmli[at])
-            progress(len(left) * len(part))
-    found |= {"local": local, "dmli": dmli}
-    if itself:
-        for rows in (_within(rows, panel.images) for rows, _ in panel.tiles):
-            for matrix in found.values():
-                matrix[rows.stop :, rows] = matrix[rows, rows.stop :].T
+    right = Panel(features, columns, comparison, comparison.settings.tile_columns)
+    shape = panel.images.stop - panel.images.start, columns.stop - columns.start
+    found = {name: torch.empty(shape, device=comparison.device) for name in NAMES}
+
+    def fill(pair):
+        (rows, unit, a), (tile, other, b) = pair
+        known = max(rows.start - tile.start, 0) if itself else 0
+        part = b[known:]
+        distances = torch.empty(3, len(a), len(part), device=comparison.device)
+        torch.addmm(distances.new_tensor(2.0), unit, other[known:].T, alpha=-2, out=distances[0]).clamp_(min=0)
+        with comparison.tile(a.stripes.shape[0]) as room:
+            room.distances(a, part, distances[1], distances[2])
+        at = _within(rows, panel.images), _within(slice(tile.start + known, tile.stop), columns)
+        beyond = max(rows.stop - tile.start - known, 0)
+        for name, matrix in zip(NAMES, distances, strict=True):
+            found[name][at] = matrix
+            if itself:
+                found[name][at[1],at[0]][beyond:] = matrix[:, beyond:].T
+        return len(a)*len(part)
+
+    pairs = [(l, r) for r in right.tiles for l in panel.tiles if not itself or l[0].start < r[0].stop]
+    with on_all_cores() as threads:
+        for count in threads(fill, pairs):
+            progress(count)
     return found
 
 

@@ -6,13 +6,12 @@ enter the product as fp32, bf16 or int8; what follows is fp32 always.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reid.alignment import SMALLEST_SQUARE
+from reid import kernels
 
 OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}  # precision: what enters the product
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}  # and what comes out
@@ -56,62 +55,28 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
 
 
 class Tile:
-    """Room for the cells of N x M images with S stripes each, and the cells' views by anti-diagonals."""
+    """Room for the cells of at most N x M images with S stripes each; used by one thread at a time."""
 
     def __init__(self, rows: int, columns: int, stripes: int, precision: str, device: torch.device) -> None:
-        n, m, s = rows, columns, stripes
-        self.cells = torch.empty(s * n, s * m, device=device)
-        kind = PRODUCTS[precision]
-        self.product = self.cells if kind == torch.float32 else torch.empty_like(self.cells, dtype=kind)
-        self.minima = torch.empty(max(s - 1, 1), n, m, device=device)
-        down, right = n * s * m, m  # from a cell to the cell below, and to the next
-
-        def cells(first: int, step: int, count: int) -> Tensor:
-            return self.cells.as_strided((count, n, m), (step, s * m, 1), first)
-
-        self.straight = cells(0, down + right, s)
-        diagonals = [
-            cells(max(0, k - s + 1) * (down - right) + k * right, down - right, min(k, 2 * s - 2 - k) + 1)
-            for k in range(2 * s - 1)
-        ]
-        self.steps = [self._step(*pair) for pair in pairwise(diagonals)]
-        self.last = diagonals[-1][0]
+        self.product = torch.empty(stripes * rows, stripes * columns, dtype=PRODUCTS[precision], device=device)
 
     def distances(self, a: Operand, b: Operand, local: Tensor, dmli: Tensor) -> None:
-        """Fill `local` and `dmli`, both [N, M], with distances of N and M images: `straight` and `shortest_path`."""
-        self._half_squares(a, b)
-        self.cells.clamp_(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
-        torch.sum(self.straight, 0, out=local)
-        self._shortest_path()
-        dmli.copy_(self.last)
+        """Fill `local` and `dmli`, both contiguous [N, M], with distances of N and M images."""
+        left, right = (side.stripes.reshape(-1, side.stripes.shape[-1]) for side in (a, b))
+        cells = self.product.view(-1)[: len(left) * len(right)].view(len(left), len(right))
+        base, row_factor = np.float32(0.5), np.float32(-0.5)  # (d / 2)^2 = 0.5 - 0.5 ab, for unit vectors
+        if cells.dtype == torch.int32:
+            torch._int_mm(left, right.T, out=cells)
+        elif cells.dtype == torch.float32:
+            torch.mm(left, right.T, out=cells)
+        else:  # rounded to bf16, the small squares of near stripes keep more of themselves than products near 1
+            cells.fill_(0.5).addmm_(left, right.T, alpha=-0.5)
+            base, row_factor, cells = np.float32(0), np.float32(1), cells.view(torch.int16)
+        kernels.sweep(
+            cells.numpy(), base, row_factor * _factors(a), _factors(b), local.numpy(), dmli.numpy()
+        )
 
-    def _half_squares(self, a: Operand, b: Operand) -> None:
-        """Cells (d / 2)^2 = 0.5 - 0.5 ab, for unit vectors."""
-        left, right = a.stripes.reshape(-1, a.stripes.shape[-1]), b.stripes.reshape(-1, b.stripes.shape[-1]).T
-        if self.product.dtype == torch.int32:
-            torch._int_mm(left, right, out=self.product)
-            self.cells.copy_(self.product).mul_(a.factors.reshape(-1, 1))
-            torch.addcmul(self.cells.new_tensor(0.5), self.cells, b.factors.reshape(1, -1), value=-0.5, out=self.cells)
-            return
-        self.product.fill_(0.5).addmm_(left, right, alpha=-0.5)
-        if self.product is not self.cells:
-            self.cells.copy_(self.product)
 
-    def _step(self, before: Tensor, cells: Tensor) -> tuple[tuple[Tensor, ...] | None, list[tuple[Tensor, Tensor]]]:
-        """The views for one anti-diagonal after another: what to take the minima of, and what to add to what."""
-        count = len(before)
-        minima = self.minima[: count - 1]
-        smaller = (before[:-1], before[1:], minima) if count > 1 else None
-        if len(cells) < count:
-            return smaller, [(cells, minima)]
-        ends = (cells[::count], before[:: max(count - 1, 1)])  # there is one way to reach them
-        return smaller, [ends, (cells[1:-1], minima)] if smaller else [ends]
-
-    def _shortest_path(self) -> None:
-        """Each cell becomes the cheapest path that ends in it; the cells of an anti-diagonal do not need each other."""
-        for smaller, sums in self.steps:
-            if smaller:
-                one, other, minima = smaller
-                torch.minimum(one, other, out=minima)
-            for cells, cheapest in sums:
-                cells.add_(cheapest)
+def _factors(side: Operand) -> np.ndarray:
+    """What to multiply a product's rows or columns [S * N] with."""
+    return np.ones(side.stripes[..., 0].numel(), np.float32) if side.factors is None else side.factors.reshape(-1).numpy()

@@ -1,0 +1,116 @@
+"""What follows a tile's matrix product on the CPU, compiled: cells -> stripe costs -> `local` and `dmli`, in one sweep.
+
+Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment`, its slow twin (tests/test_kernels.py).
+Loops run over the columns' images, which lie side by side, so that the compiler turns them into vector instructions.
+"""
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import overload
+from numpy.polynomial import Chebyshev, Polynomial
+
+from reid.alignment import SMALLEST_SQUARE
+
+SMALLEST = np.float32(SMALLEST_SQUARE / 4)  # of (d / 2)^2
+
+
+def fit(degree: int) -> np.ndarray:
+    """Coefficients [degree + 1] float32, constant first, of P: tanh(sqrt(q)) = sqrt(q) P(q) for q in [0, 1].
+
+    P interpolates tanh(sqrt(q)) / sqrt(q), which is smooth at 0 too, in the Chebyshev points of [0, 1]. Degree 7 is off
+    by 3e-9 at most; after that float32's own rounding is all that is left.
+    """
+    fitted = Chebyshev.interpolate(lambda q: np.tanh(np.sqrt(q)) / np.sqrt(q), degree, domain=[0, 1])
+    return fitted.convert(kind=Polynomial).coef.astype(np.float32)
+
+
+COEFFICIENTS = P0, P1, P2, P3, P4, P5, P6, P7 = tuple(fit(7))
+
+
+def compiled(function: Callable) -> Callable:
+    """The function compiled, without the GIL, and kept on disk for the next process where there is a place for that.
+
+    Of the liberties that compilers may take with floats it has one, to fuse a product and a sum.
+    """
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside this file nor in the user's cache can anything be written
+        return numba.njit(**options)(function)
+
+
+def _number(cell):  # noqa: ANN001, ANN202
+    """A cell of the product as float32: int16 are the bits of a bf16."""
+    raise NotImplementedError
+
+
+@overload(_number)
+def _number_compiled(cell):  # noqa: ANN001, ANN202
+    if cell is types.int16:
+        return lambda cell: np.int32(np.int32(cell) << np.int32(16)).view(np.float32)
+    return lambda cell: np.float32(cell)
+
+
+@compiled
+def _costs(cells, base, factor, factors, out):  # noqa: ANN001, ANN202
+    """Products [S * M] of a row image's stripe -> costs tanh(d / 2), where (d / 2)^2 = base + factor * factors * cell."""
+    for j in range(len(out)):
+        q = base + factor * (factors[j] * _number(cells[j]))
+        q = SMALLEST if q < SMALLEST else q
+        out[j] = np.sqrt(q) * (
+            P0 + q * (P1 + q * (P2 + q * (P3 + q * (P4 + q * (P5 + q * (P6 + q * P7))))))
+        )
+
+
+@compiled
+def _add(total, costs):  # noqa: ANN001, ANN202
+    for j in range(len(total)):
+        total[j] += costs[j]
+
+
+@compiled
+def _step(here, left, costs):  # noqa: ANN001, ANN202
+    """Cheapest paths to the cells above -> to these, from above or from the left."""
+    for j in range(len(here)):
+        here[j] = (left[j] if left[j] < here[j] else here[j]) + costs[j]
+
+
+@compiled
+def sweep(
+    product: np.ndarray,
+    base: np.float32,
+    row_factors: np.ndarray,
+    column_factors: np.ndarray,
+    local: np.ndarray,
+    dmli: np.ndarray,
+) -> None:
+    """Products [S * N, S * M] of N and M images' stripes -> fill `local` and `dmli` [N, M] float32.
+
+    A cell holds (d / 2)^2 of its stripes when it is multiplied by its `row_factors` [S * N] and `column_factors`
+    [S * M] and `base` is added. Cells are float32, int32, or int16 for the bits of bf16; arrays are C-contiguous.
+    """
+    images, columns = local.shape
+    stripes = len(row_factors) // images
+    costs = np.empty(stripes * columns, np.float32)
+    reached = np.empty((stripes, columns), np.float32)  # the cheapest path to each stripe of the columns
+    for image in range(images):
+        local[image] = 0
+        for s in range(stripes):
+            row = s * images + image
+            _costs(product[row], base, row_factors[row], column_factors, costs)
+            _add(local[image], costs[s * columns : (s + 1) * columns])
+            if s == 0:
+                reached[0] = costs[:columns]
+            else:
+                _add(reached[0], costs[:columns])
+            for t in range(1, stripes):
+                here = costs[t * columns : (t + 1) * columns]
+                if s == 0:
+                    reached[t] = reached[t - 1]
+                    _add(reached[t], here)
+                else:
+                    _step(reached[t], reached[t - 1], here)
+        dmli[image] = reached[stripes - 1]
