@@ -66,19 +66,6 @@ def _costs(cells, base, factor, factors, out):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _add(total, costs):  # noqa: ANN001, ANN202
-    for j in range(len(total)):
-        total[j] += costs[j]
-
-
-@compiled
-def _step(here, left, costs):  # noqa: ANN001, ANN202
-    """Cheapest paths to the cells above -> to these, from above or from the left."""
-    for j in range(len(here)):
-        here[j] = (left[j] if left[j] < here[j] else here[j]) + costs[j]
-
-
-@compiled
 def sweep(
     product: np.ndarray,
     base: np.float32,
@@ -94,23 +81,55 @@ def sweep(
     """
     images, columns = local.shape
     stripes = len(row_factors) // images
-    costs = np.empty(stripes * columns, np.float32)
-    reached = np.empty((stripes, columns), np.float32)  # the cheapest path to each stripe of the columns
+    costs = np.empty((stripes, columns), np.float32)  # of one stripe of a row's image
+    reached = np.empty((stripes, columns), np.float32)  # the cheapest paths so far
+    flat = costs.reshape(-1)
     for image in range(images):
         local[image] = 0
+        reached[0] = 0
+        reached[1:] = np.inf  # the first row is reached from the left alone
         for s in range(stripes):
             row = s * images + image
-            _costs(product[row], base, row_factors[row], column_factors, costs)
-            _add(local[image], costs[s * columns : (s + 1) * columns])
-            if s == 0:
-                reached[0] = costs[:columns]
-            else:
-                _add(reached[0], costs[:columns])
+            _costs(product[row], base, row_factors[row], column_factors, flat)
+            for j in range(columns):
+                local[image, j] += costs[s, j]
+            for j in range(columns):
+                reached[0, j] += costs[0, j]
             for t in range(1, stripes):
-                here = costs[t * columns : (t + 1) * columns]
-                if s == 0:
-                    reached[t] = reached[t - 1]
-                    _add(reached[t], here)
-                else:
-                    _step(reached[t], reached[t - 1], here)
+                for j in range(columns):
+                    above, left = reached[t, j], reached[t - 1, j]
+                    reached[t, j] = (left if left < above else above) + costs[t, j]
         dmli[image] = reached[stripes - 1]
+
+
+@compiled
+def quantise(stripes: np.ndarray, whole: np.ndarray, factors: np.ndarray) -> None:
+    """Stripes [N, S, C] float32, none 0 -> fill `whole` [S, N, C] int8 and the `factors` [S, N] that make them unit.
+
+    Each is divided by its largest magnitude and rounded to -127 ... 127. Reductions are of whole numbers, in any order.
+    """
+    for image in range(stripes.shape[0]):
+        for s in range(stripes.shape[1]):
+            stripe, out = stripes[image, s], whole[s, image]
+            scale = np.float32(127) / _largest(stripe)
+            factors[s, image] = 1 / np.sqrt(_round(stripe, scale, out))
+
+
+@compiled
+def _largest(stripe):  # noqa: ANN001, ANN202
+    """The largest magnitude: of floats without a sign, bits order as the numbers do."""
+    bits, largest = stripe.view(np.int32), np.int32(0)
+    for j in range(len(bits)):
+        largest = max(largest, np.int32(bits[j] & np.int32(0x7FFFFFFF)))
+    return np.int32(largest).view(np.float32)
+
+
+@compiled
+def _round(stripe, scale, out):  # noqa: ANN001, ANN202
+    """Fill `out` int8 with rounded multiples; return the sum of its squares."""
+    total = np.int32(0)
+    for j in range(len(stripe)):
+        one = np.int32(np.rint(stripe[j] * scale))
+        out[j] = one
+        total = np.int32(total + np.int32(one * one))
+    return total
