@@ -7,7 +7,6 @@ distances merged into running lists, each unordered pair once. Agrees with the a
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -19,8 +18,8 @@ from torch.nn.functional import normalize
 from reid.errors import InputError
 from reid.features import Features
 from reid.neighbours import RANKED, NearestLists, Neighbours
-from reid.threads import on_all_cores
-from reid.tiles import PRODUCTS, Operand, Tile, operand
+from reid.threads import on_all_cores, one_by_one
+from reid.tiles import PRODUCTS, Operand, Tile, empty, fused_distances, operand
 
 NAMES = ("global", "local", "dmli")  # the matrices between queries and gallery
 PANEL = 4096  # images compared with as many at a time: what is in memory
@@ -52,25 +51,31 @@ class DistanceSettings:
 class Comparison:
     """How images are compared: the settings, the device, and each thread's room for a tile, allocated once.
 
-    Raises InputError for int8 on a GPU.
+    On the CPU a thread computes a tile; on a GPU tiles follow each other, as wide as a panel where `reid.fused` can be
+    had, which needs no room for their cells. Raises InputError for int8 on a GPU.
     """
 
     def __init__(self, settings: DistanceSettings, device: torch.device) -> None:
         if settings.precision == "int8" and device.type != "cpu":
             raise InputError("distances.precision in params.yaml: int8 is for the CPU; on a GPU choose bf16 or fp32.")
-        self.settings, self.device = settings, device
-        self.rooms: SimpleQueue[Tile] = SimpleQueue()
+        self.settings, self.device, self.fused = settings, device, fused_distances(device)
+        self.columns = PANEL if self.fused else settings.tile_columns
+        self.map = on_all_cores if device.type == "cpu" else one_by_one
+        self.free: SimpleQueue[Tile] = SimpleQueue()
 
-    @contextmanager
-    def tile(self, stripes: int) -> Iterator[Tile]:
-        """Room for a tile that no other thread has."""
+    def distances(self, a: Operand, b: Operand, local: Tensor, dmli: Tensor) -> None:
+        """Fill `local` and `dmli`, both [N, M], with distances of N and M images."""
+        if self.fused:
+            self.fused(a.stripes, b.stripes, local, dmli)
+            return
         try:
-            room = self.rooms.get_nowait()
+            room = self.free.get_nowait()
         except Empty:
             rows, columns = self.settings.tile_rows, self.settings.tile_columns
-            room = Tile(rows, columns, stripes, self.settings.precision, self.device)
-        yield room
-        self.rooms.put(room)
+            room = Tile(rows, columns, a.stripes.shape[0], self.settings.precision, self.device)
+        for out, found in zip((local, dmli), room.distances(a, b), strict=True):
+            out.copy_(found)
+        self.free.put(room)
 
     def stripes(self, features: Features, images: slice) -> Operand:
         """Some images' stripes, read and ready for the product."""
@@ -81,17 +86,33 @@ class Comparison:
         return normalize(torch.tensor(np.asarray(features.global_features[images])).to(self.device), dim=-1)
 
 
+@dataclass(frozen=True)
+class Images:
+    """Which images a tile has on a side, their unit global features [N, D], and their stripes."""
+
+    which: slice
+    global_features: Tensor
+    stripes: Operand
+
+    def __len__(self) -> int:
+        return len(self.stripes)
+
+    def without(self, first: int) -> "Images":
+        """All but the first so many."""
+        which = slice(self.which.start + first, self.which.stop)
+        return Images(which, self.global_features[first:], self.stripes[first:])
+
+
 class Panel:
-    """Some images, in memory and ready, by tiles: which they are, their unit global features [N, D], their stripes."""
+    """Some images, in memory and ready, by tiles of `size` images; without `size` by tiles of rows."""
 
     def __init__(self, features: Features, images: slice, comparison: Comparison, size: int | None = None) -> None:
-        def ready(tile: slice) -> tuple[slice, Tensor, Operand]:
-            return tile, comparison.global_features(features, tile), comparison.stripes(features, tile)
+        def ready(which: slice) -> Images:
+            return Images(which, comparison.global_features(features, which), comparison.stripes(features, which))
 
-        self.images = images
+        self.images, self.tiles = images, []
         tiles = list(_slices(images.start, images.stop, size or comparison.settings.tile_rows))
-        with on_all_cores() as threads:
-            self.tiles = list(threads(ready, tiles))
+        comparison.map(ready, tiles, self.tiles.append)
 
 
 def global_squares(a: Tensor, b: Tensor) -> Tensor:
@@ -106,30 +127,26 @@ def compare(
 
     `itself` says that the columns are the panel's own images: each unordered pair of tiles is then computed once.
     """
-    right = Panel(features, columns, comparison, comparison.settings.tile_columns)
+    right = Panel(features, columns, comparison, comparison.columns)
     shape = panel.images.stop - panel.images.start, columns.stop - columns.start
-    found = {name: torch.empty(shape, device=comparison.device) for name in NAMES}
+    found = {name: empty(shape, torch.float32, comparison.device) for name in NAMES}
+    pairs = [(a, b) for b in right.tiles for a in panel.tiles]
+    if itself:
+        known = ((a, b, max(a.which.start - b.which.start, 0)) for a, b in pairs)
+        pairs = [(a, b.without(first)) for a, b, first in known if first < len(b)]
 
-    def fill(pair):
-        (rows, unit, a), (tile, other, b) = pair
-        known = max(rows.start - tile.start, 0) if itself else 0
-        part = b[known:]
-        distances = torch.empty(3, len(a), len(part), device=comparison.device)
-        torch.addmm(distances.new_tensor(2.0), unit, other[known:].T, alpha=-2, out=distances[0]).clamp_(min=0)
-        with comparison.tile(a.stripes.shape[0]) as room:
-            room.distances(a, part, distances[1], distances[2])
-        at = _within(rows, panel.images), _within(slice(tile.start + known, tile.stop), columns)
-        beyond = max(rows.stop - tile.start - known, 0)
-        for name, matrix in zip(NAMES, distances, strict=True):
-            found[name][at] = matrix
-            if itself:
-                found[name][at[1],at[0]][beyond:] = matrix[:, beyond:].T
-        return len(a)*len(part)
+    def fill(pair: tuple[Images, Images]) -> int:
+        a, b = pair
+        at = _within(a.which, panel.images), _within(b.which, columns)
+        found["global"][at] = global_squares(a.global_features, b.global_features)
+        comparison.distances(a.stripes, b.stripes, found["local"][at], found["dmli"][at])
+        if itself:
+            later = slice(max(at[0].stop, at[1].start), at[1].stop)
+            for matrix in found.values():
+                matrix[later, at[0]] = matrix[at[0], later].T
+        return len(a) * len(b)
 
-    pairs = [(l, r) for r in right.tiles for l in panel.tiles if not itself or l[0].start < r[0].stop]
-    with on_all_cores() as threads:
-        for count in threads(fill, pairs):
-            progress(count)
+    comparison.map(fill, pairs, progress)
     return found
 
 

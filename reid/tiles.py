@@ -5,7 +5,9 @@ One matrix product gives the S x S cells of every pair; all that follows happens
 enter the product as fp32, bf16 or int8; what follows is fp32 always.
 """
 
+import importlib.util
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reid import kernels
+from reid.alignment import SMALLEST_SQUARE, shortest_path, straight
 
 OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}  # precision: what enters the product
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}  # and what comes out
@@ -34,7 +37,7 @@ class Operand:
         return Operand(self.stripes[:, images], factors)
 
 
-def _room(shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> Tensor:
+def empty(shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> Tensor:
     """An empty tensor. NumPy asks the system for huge pages, which spares a core a third of its time with fresh ones."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=kind, device=device)
@@ -48,7 +51,7 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
     that equal stripes stay at distance 0.
     """
     images, count, channels = stripes.shape
-    ready = _room((count, images, channels), OPERANDS[precision], device)
+    ready = empty((count, images, channels), OPERANDS[precision], device)
     factors = torch.empty(count, images, device=device) if precision == "int8" else None
     if factors is not None:
         kernels.quantise(np.asarray(stripes), ready.numpy(), factors.numpy())
@@ -61,28 +64,47 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
 
 
 class Tile:
-    """Room for the cells of at most N x M images with S stripes each; used by one thread at a time."""
+    """Room for the product and the distances of at most N x M images with S stripes each, for one thread at a time."""
 
     def __init__(self, rows: int, columns: int, stripes: int, precision: str, device: torch.device) -> None:
-        self.product = _room((stripes * rows, stripes * columns), PRODUCTS[precision], device)
+        self.product = empty((stripes * rows, stripes * columns), PRODUCTS[precision], device)
+        self.found = empty((2, rows * columns), torch.float32, device)
 
-    def distances(self, a: Operand, b: Operand, local: Tensor, dmli: Tensor) -> None:
-        """Fill `local` and `dmli`, both contiguous [N, M], with distances of N and M images."""
+    def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+        """`local` and `dmli`, both [N, M], of N and M images; they hold until the next call."""
         left, right = (side.stripes.reshape(-1, side.stripes.shape[-1]) for side in (a, b))
         cells = self.product.view(-1)[: len(left) * len(right)].view(len(left), len(right))
-        base, row_factor = np.float32(0.5), np.float32(-0.5)  # (d / 2)^2 = 0.5 - 0.5 ab, for unit vectors
-        if cells.dtype == torch.int32:
-            torch._int_mm(left, right.T, out=cells)
-        elif cells.dtype == torch.float32:
-            torch.mm(left, right.T, out=cells)
-        else:  # rounded to bf16, the small squares of near stripes keep more of themselves than products near 1
-            cells.fill_(0.5).addmm_(left, right.T, alpha=-0.5)
-            base, row_factor, cells = np.float32(0), np.float32(1), cells.view(torch.int16)
-        kernels.sweep(
-            cells.numpy(), base, row_factor * _factors(a), _factors(b), local.numpy(), dmli.numpy()
-        )
+        local, dmli = (one[: len(a) * len(b)].view(len(a), len(b)) for one in self.found)
+        base, factor = _product(left, right, cells)
+        if cells.device.type == "cpu":
+            numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
+            kernels.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), local.numpy(), dmli.numpy())
+            return local, dmli
+        squares = (cells.float() * factor + base).clamp_(min=SMALLEST_SQUARE / 4)
+        costs = squares.sqrt_().tanh_().view(-1, len(a), a.stripes.shape[0], len(b)).transpose(1, 2)
+        return straight(costs), shortest_path(costs)
+
+
+def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np.float32]:
+    """Fill `cells` [S * N, S * M], and say how they give (d / 2)^2 = 0.5 - 0.5 ab: `base + factor * cell`."""
+    half = np.float32(0.5)
+    if cells.dtype == torch.bfloat16:  # rounded to bf16, small squares keep more of themselves than products near 1
+        cells.fill_(0.5).addmm_(left, right.T, alpha=-0.5)
+        return np.float32(0), np.float32(1)
+    multiply = torch._int_mm if cells.dtype == torch.int32 else torch.mm
+    multiply(left, right.T, out=cells)
+    return half, -half
 
 
 def _factors(side: Operand) -> np.ndarray:
     """What to multiply a product's rows or columns [S * N] with."""
     return np.ones(side.stripes[..., 0].numel(), np.float32) if side.factors is None else side.factors.reshape(-1).numpy()
+
+
+def fused_distances(device: torch.device) -> Callable[[Tensor, Tensor, Tensor, Tensor], None] | None:
+    """`reid.fused.distances` where the device is a GPU that Triton is installed for, else None."""
+    if device.type != "cuda" or torch.version.cuda is None or importlib.util.find_spec("triton") is None:
+        return None
+    from reid.fused import distances  # Triton is not there on every system
+
+    return distances
