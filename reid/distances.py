@@ -63,19 +63,18 @@ class Comparison:
         self.map = on_all_cores if device.type == "cpu" else one_by_one
         self.free: SimpleQueue[Tile] = SimpleQueue()
 
-    def distances(self, a: Operand, b: Operand, local: Tensor, dmli: Tensor) -> None:
-        """Fill `local` and `dmli`, both [N, M], with distances of N and M images."""
+    def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+        """`local` and `dmli`, both [N, M], of N and M images."""
         if self.fused:
-            self.fused(a.stripes, b.stripes, local, dmli)
-            return
+            return self.fused(a.stripes, b.stripes)
         try:
             room = self.free.get_nowait()
         except Empty:
             rows, columns = self.settings.tile_rows, self.settings.tile_columns
             room = Tile(rows, columns, a.stripes.shape[0], self.settings.precision, self.device)
-        for out, found in zip((local, dmli), room.distances(a, b), strict=True):
-            out.copy_(found)
+        found = room.distances(a, b)
         self.free.put(room)
+        return found
 
     def stripes(self, features: Features, images: slice) -> Operand:
         """Some images' stripes, read and ready for the product."""
@@ -138,12 +137,12 @@ def compare(
     def fill(pair: tuple[Images, Images]) -> int:
         a, b = pair
         at = _within(a.which, panel.images), _within(b.which, columns)
-        found["global"][at] = global_squares(a.global_features, b.global_features)
-        comparison.distances(a.stripes, b.stripes, found["local"][at], found["dmli"][at])
-        if itself:
-            later = slice(max(at[0].stop, at[1].start), at[1].stop)
-            for matrix in found.values():
-                matrix[later, at[0]] = matrix[at[0], later].T
+        tile = global_squares(a.global_features, b.global_features), *comparison.distances(a.stripes, b.stripes)
+        later = slice(max(at[0].stop, at[1].start), at[1].stop)
+        for name, values in zip(NAMES, tile, strict=True):
+            found[name][at] = values
+            if itself:
+                found[name][later, at[0]] = values[:, later.start - at[1].start :].T
         return len(a) * len(b)
 
     comparison.map(fill, pairs, progress)

@@ -19,6 +19,7 @@ from reid.alignment import SMALLEST_SQUARE, shortest_path, straight
 
 OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}  # precision: what enters the product
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}  # and what comes out
+ALIGNMENT = 64
 IMAGES_AT_ONCE = 32  # made ready for the product: they stay in the cache
 
 
@@ -38,10 +39,17 @@ class Operand:
 
 
 def empty(shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> Tensor:
-    """An empty tensor. NumPy asks the system for huge pages, which spares a core a third of its time with fresh ones."""
+    """An empty tensor, on the CPU of memory as products like it.
+
+    NumPy asks the system for huge pages, and taking fresh small ones costs a core more than making stripes ready; but
+    it aligns to 16 bytes, and products may differ in their last bit with the alignment to 64.
+    """
     if device.type != "cpu":
         return torch.empty(shape, dtype=kind, device=device)
-    return torch.from_numpy(np.empty(math.prod(shape) * kind.itemsize, np.uint8)).view(kind).view(shape)
+    size = math.prod(shape) * kind.itemsize
+    room = torch.from_numpy(np.empty(size + ALIGNMENT, np.uint8))
+    first = -room.data_ptr() % ALIGNMENT
+    return room[first : first + size].view(kind).view(shape)
 
 
 def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operand:
@@ -64,25 +72,29 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
 
 
 class Tile:
-    """Room for the product and the distances of at most N x M images with S stripes each, for one thread at a time."""
+    """Room for the products of at most N x M images with S stripes each, for one thread at a time."""
 
     def __init__(self, rows: int, columns: int, stripes: int, precision: str, device: torch.device) -> None:
         self.product = empty((stripes * rows, stripes * columns), PRODUCTS[precision], device)
-        self.found = empty((2, rows * columns), torch.float32, device)
 
     def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-        """`local` and `dmli`, both [N, M], of N and M images; they hold until the next call."""
+        """`local` and `dmli`, both [N, M], of N and M images."""
         left, right = (side.stripes.reshape(-1, side.stripes.shape[-1]) for side in (a, b))
         cells = self.product.view(-1)[: len(left) * len(right)].view(len(left), len(right))
-        local, dmli = (one[: len(a) * len(b)].view(len(a), len(b)) for one in self.found)
         base, factor = _product(left, right, cells)
-        if cells.device.type == "cpu":
-            numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
-            kernels.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), local.numpy(), dmli.numpy())
-            return local, dmli
-        squares = (cells.float() * factor + base).clamp_(min=SMALLEST_SQUARE / 4)
-        costs = squares.sqrt_().tanh_().view(-1, len(a), a.stripes.shape[0], len(b)).transpose(1, 2)
-        return straight(costs), shortest_path(costs)
+        if cells.device.type != "cpu":
+            return by_torch(cells.float() * factor + base, len(a), len(b))
+        local, dmli = torch.empty(2, len(a), len(b))
+        numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
+        kernels.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), local.numpy(), dmli.numpy())
+        return local, dmli
+
+
+def by_torch(half_squares: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """(d / 2)^2 [S * N, S * M] of stripes -> `local` and `dmli`, both [N, M]: what `kernels.sweep` does, anywhere."""
+    costs = half_squares.clamp(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
+    costs = costs.view(len(costs) // rows, rows, -1, columns).transpose(1, 2)
+    return straight(costs), shortest_path(costs)
 
 
 def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np.float32]:
@@ -101,7 +113,7 @@ def _factors(side: Operand) -> np.ndarray:
     return np.ones(side.stripes[..., 0].numel(), np.float32) if side.factors is None else side.factors.reshape(-1).numpy()
 
 
-def fused_distances(device: torch.device) -> Callable[[Tensor, Tensor, Tensor, Tensor], None] | None:
+def fused_distances(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
     """`reid.fused.distances` where the device is a GPU that Triton is installed for, else None."""
     if device.type != "cuda" or torch.version.cuda is None or importlib.util.find_spec("triton") is None:
         return None
