@@ -12,19 +12,17 @@ from numba import types
 from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
 
-from reid.alignment import SMALLEST_SQUARE
-
-SMALLEST = np.float32(SMALLEST_SQUARE / 4)  # of (d / 2)^2
+SMALLEST = np.float32(2.5e-13)  # of (d / 2)^2; written out, as kept machine code follows no other file
 
 
-def fit(degree: int) -> np.ndarray:
-    """Coefficients [degree + 1] float32, constant first, of P: tanh(sqrt(q)) = sqrt(q) P(q) for q in [0, 1].
+def fit(degree: int, kind: type = np.float32) -> np.ndarray:
+    """Coefficients [degree + 1], constant first, of P: tanh(sqrt(q)) = sqrt(q) P(q) for q in [0, 1].
 
     P interpolates tanh(sqrt(q)) / sqrt(q), which is smooth at 0 too, in the Chebyshev points of [0, 1]. Degree 7 is off
     by 3e-9 at most; after that float32's own rounding is all that is left.
     """
     fitted = Chebyshev.interpolate(lambda q: np.tanh(np.sqrt(q)) / np.sqrt(q), degree, domain=[0, 1])
-    return fitted.convert(kind=Polynomial).coef.astype(np.float32)
+    return fitted.convert(kind=Polynomial).coef.astype(kind)
 
 
 COEFFICIENTS = P0, P1, P2, P3, P4, P5, P6, P7 = tuple(fit(7))
@@ -42,43 +40,37 @@ def compiled(function: Callable) -> Callable:
         return numba.njit(**options)(function)
 
 
-def _number(cell):  # noqa: ANN001, ANN202
+def _number(cell):
     """A cell of the product as float32: int16 are the bits of a bf16."""
     raise NotImplementedError
 
 
 @overload(_number)
-def _number_compiled(cell):  # noqa: ANN001, ANN202
+def _number_compiled(cell):
     if cell is types.int16:
         return lambda cell: np.int32(np.int32(cell) << np.int32(16)).view(np.float32)
     return lambda cell: np.float32(cell)
 
 
 @compiled
-def _costs(cells, base, factor, factors, out):  # noqa: ANN001, ANN202
-    """Products [S * M] of a row image's stripe -> costs tanh(d / 2), where (d / 2)^2 = base + factor * factors * cell."""
+def _costs(cells, base, factor, factors, out):
+    """Fill `out` [S * M] with costs tanh(d / 2), where (d / 2)^2 = base + factor * factors * cells. NaN stays NaN."""
     for j in range(len(out)):
         q = base + factor * (factors[j] * _number(cells[j]))
         q = SMALLEST if q < SMALLEST else q
-        out[j] = np.sqrt(q) * (
-            P0 + q * (P1 + q * (P2 + q * (P3 + q * (P4 + q * (P5 + q * (P6 + q * P7))))))
-        )
+        out[j] = np.sqrt(q) * (P0 + q * (P1 + q * (P2 + q * (P3 + q * (P4 + q * (P5 + q * (P6 + q * P7)))))))
 
 
 @compiled
 def sweep(
-    product: np.ndarray,
-    base: np.float32,
-    row_factors: np.ndarray,
-    column_factors: np.ndarray,
-    local: np.ndarray,
-    dmli: np.ndarray,
+    product: np.ndarray, base: np.float32, row_factors: np.ndarray, column_factors: np.ndarray, out: np.ndarray
 ) -> None:
-    """Products [S * N, S * M] of N and M images' stripes -> fill `local` and `dmli` [N, M] float32.
+    """Products [S * N, S * M] of N and M images' stripes -> fill `out` [2, N, M] float32 with `local` and `dmli`.
 
     A cell holds (d / 2)^2 of its stripes when it is multiplied by its `row_factors` [S * N] and `column_factors`
     [S * M] and `base` is added. Cells are float32, int32, or int16 for the bits of bf16; arrays are C-contiguous.
     """
+    local, dmli = out[0], out[1]
     images, columns = local.shape
     stripes = len(row_factors) // images
     costs = np.empty((stripes, columns), np.float32)  # of one stripe of a row's image
@@ -116,7 +108,7 @@ def quantise(stripes: np.ndarray, whole: np.ndarray, factors: np.ndarray) -> Non
 
 
 @compiled
-def _largest(stripe):  # noqa: ANN001, ANN202
+def _largest(stripe):
     """The largest magnitude: of floats without a sign, bits order as the numbers do."""
     bits, largest = stripe.view(np.int32), np.int32(0)
     for j in range(len(bits)):
@@ -125,7 +117,7 @@ def _largest(stripe):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _round(stripe, scale, out):  # noqa: ANN001, ANN202
+def _round(stripe, scale, out):
     """Fill `out` int8 with rounded multiples; return the sum of its squares."""
     total = np.int32(0)
     for j in range(len(stripe)):

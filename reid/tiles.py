@@ -62,7 +62,7 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
     ready = empty((count, images, channels), OPERANDS[precision], device)
     factors = torch.empty(count, images, device=device) if precision == "int8" else None
     if factors is not None:
-        kernels.quantise(np.asarray(stripes), ready.numpy(), factors.numpy())
+        kernels.quantise(np.ascontiguousarray(stripes), ready.numpy(), factors.numpy())
         return Operand(ready, factors)
     for start in range(0, images, IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
@@ -84,10 +84,10 @@ class Tile:
         base, factor = _product(left, right, cells)
         if cells.device.type != "cpu":
             return by_torch(cells.float() * factor + base, len(a), len(b))
-        local, dmli = torch.empty(2, len(a), len(b))
+        found = torch.empty(2, len(a), len(b))
         numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
-        kernels.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), local.numpy(), dmli.numpy())
-        return local, dmli
+        kernels.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), found.numpy())
+        return found[0], found[1]
 
 
 def by_torch(half_squares: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -110,7 +110,9 @@ def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np
 
 def _factors(side: Operand) -> np.ndarray:
     """What to multiply a product's rows or columns [S * N] with."""
-    return np.ones(side.stripes[..., 0].numel(), np.float32) if side.factors is None else side.factors.reshape(-1).numpy()
+    return (
+        np.ones(side.stripes[..., 0].numel(), np.float32) if side.factors is None else side.factors.reshape(-1).numpy()
+    )
 
 
 def fused_distances(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:

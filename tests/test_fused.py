@@ -1,0 +1,63 @@
+"""The GPU's kernel in Triton's interpreter on the CPU against the plain alignment; and that it compiles for a GPU."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+INTERPRETED = """
+import torch
+from reid import fused
+from reid.alignment import shortest_path, straight, tile_costs
+
+fused.ROWS = fused.COLUMNS = 16  # small, because the interpreter is slow
+torch.manual_seed(0)
+for stripes, n, m, channels in ((8, 5, 7, 150), (8, 17, 3, 40), (3, 2, 18, 8), (1, 1, 4, 8), (2, 1, 1, 33)):
+    a, b = (torch.nn.functional.normalize(torch.rand(stripes, 1 + count, channels) ** 4, dim=-1) for count in (n, m))
+    b[:, -1] = -a[:, -1]  # opposite stripes
+    a, b = a[:, 1:], b[:, 1:]  # strided, as the part of a tile is
+    costs = tile_costs(a.transpose(0, 1), b.transpose(0, 1))
+    for found, wanted in zip(fused.distances(a, b), (straight(costs), shortest_path(costs)), strict=True):
+        assert found.shape == (n, m)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+"""
+
+COMPILED = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from reid import fused
+
+names = fused.kernel.arg_names
+aligned = ("a", "b", "local", "dmli", "channels", "a_stripe", "a_image", "b_stripe", "b_image")
+attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in aligned}
+for kind, itemsize in (("bf16", 2), ("fp32", 4)):
+    sizes = {"block_rows": fused.ROWS, "block_columns": fused.COLUMNS, "stripes": 8, "padded": 8}
+    sizes["block_channels"] = fused.CHANNEL_BYTES // itemsize
+    types = {"a": "*" + kind, "b": "*" + kind, "local": "*fp32", "dmli": "*fp32"}
+    signature = {name: "constexpr" if name in sizes else types.get(name, "i32") for name in names}
+    constants = {(names.index(name),): size for name, size in sizes.items()}
+    source = ASTSource(fn=fused.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    found = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": fused.WARPS})
+    assert "wgmma" in found.asm["ptx"]  # the tensor cores
+    assert found.metadata.shared <= 227 * 1024, found.metadata.shared  # what a program may have of an H100 or H200
+"""
+
+
+def run(program, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_kernel_is_what_alignment_says():
+    run(INTERPRETED, TRITON_INTERPRET="1")
+
+
+def test_the_kernel_compiles_for_a_gpu_that_is_not_there(tmp_path):
+    """Triton brings the compiler along."""
+    run(COMPILED, TRITON_CACHE_DIR=str(tmp_path))
