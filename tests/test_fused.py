@@ -10,13 +10,16 @@ import pytest
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 INTERPRETED = """
+import numpy as np
 import torch
-from reid import fused
+from reid import distances, fused
 from reid.alignment import shortest_path, straight, tile_costs
+from reid.features import Features
+from reid.threads import one_by_one
 
-fused.ROWS = fused.COLUMNS = 16  # small, because the interpreter is slow
+fused.ROWS = fused.COLUMNS = 4  # small, because the interpreter is slow
 torch.manual_seed(0)
-for stripes, n, m, channels in ((8, 5, 7, 150), (8, 17, 3, 40), (3, 2, 18, 8), (1, 1, 4, 8), (2, 1, 1, 33)):
+for stripes, n, m, channels in ((8, 5, 7, 150), (8, 9, 3, 40), (3, 2, 10, 8), (1, 1, 4, 8), (2, 1, 1, 33)):
     a, b = (torch.nn.functional.normalize(torch.rand(stripes, 1 + count, channels) ** 4, dim=-1) for count in (n, m))
     b[:, -1] = -a[:, -1]  # opposite stripes
     a, b = a[:, 1:], b[:, 1:]  # strided, as the part of a tile is
@@ -24,6 +27,24 @@ for stripes, n, m, channels in ((8, 5, 7, 150), (8, 17, 3, 40), (3, 2, 18, 8), (
     for found, wanted in zip(fused.distances(a, b), (straight(costs), shortest_path(costs)), strict=True):
         assert found.shape == (n, m)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+# and in `compare`, a panel's columns at once
+rng, labels = np.random.default_rng(0), np.zeros(9, np.int64)
+images = Features(*(rng.random(shape).astype(np.float32) for shape in ((9, 6), (9, 8, 16))), labels, labels)
+found = []
+for fused_distances in (fused.distances, None):
+    distances.fused_distances = lambda device: fused_distances
+    comparison = distances.Comparison(distances.DistanceSettings(4, 5, 3, "fp32", "cpu"), torch.device("cpu"))
+    comparison.map = one_by_one
+    panel = distances.Panel(images, slice(0, 9), comparison)
+    for columns, itself in ((slice(0, 9), True), (slice(2, 7), False)):
+        pairs = []
+        found.append(distances.compare(panel, images, columns, comparison, pairs.append, itself))
+        assert len(pairs) == (2 if fused_distances else 5 if itself else 4)
+others = ~torch.eye(9, dtype=bool)  # an image's distance to itself is rounding noise under a square root
+for name in distances.NAMES:
+    torch.testing.assert_close(found[0][name][others], found[2][name][others], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[1][name][others[:, 2:7]], found[3][name][others[:, 2:7]], rtol=0, atol=1e-5)
 """
 
 COMPILED = """
@@ -54,7 +75,7 @@ def run(program, **environment):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_the_kernel_is_what_alignment_says():
+def test_the_kernel_is_what_alignment_says_and_as_wide_as_a_panel_gives_what_tiles_do():
     run(INTERPRETED, TRITON_INTERPRET="1")
 
 
