@@ -8,7 +8,6 @@ distances merged into running lists, each unordered pair once. Agrees with the a
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
@@ -61,19 +60,19 @@ class Comparison:
         self.settings, self.device, self.fused = settings, device, fused_distances(device)
         self.columns = PANEL if self.fused else settings.tile_columns
         self.map = on_all_cores if device.type == "cpu" else one_by_one
-        self.free: SimpleQueue[Tile] = SimpleQueue()
+        self.free: list[Tile] = []
 
     def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
         """`local` and `dmli`, both [N, M], of N and M images."""
         if self.fused:
             return self.fused(a.stripes, b.stripes)
         try:
-            room = self.free.get_nowait()
-        except Empty:
+            room = self.free.pop()
+        except IndexError:  # all that there are are in use
             rows, columns = self.settings.tile_rows, self.settings.tile_columns
             room = Tile(rows, columns, a.stripes.shape[0], self.settings.precision, self.device)
         found = room.distances(a, b)
-        self.free.put(room)
+        self.free.append(room)
         return found
 
     def stripes(self, features: Features, images: slice) -> Operand:

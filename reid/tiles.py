@@ -1,8 +1,8 @@
-"""Local and DMLI distances of a tile of image pairs in one pass, in buffers that are allocated once.
+"""Local and DMLI distances of a tile of image pairs: one matrix product, and one sweep over its cells.
 
 Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment`, which training uses (tests/test_tiles.py).
-One matrix product gives the S x S cells of every pair; all that follows happens in place, in the cache. Stripes may
-enter the product as fp32, bf16 or int8; what follows is fp32 always.
+Stripes may enter the product as fp32, bf16 or int8; what follows is fp32 always. A GPU does it with `reid.fused`, or
+where that cannot be had with torch's plain operations.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from reid.alignment import SMALLEST_SQUARE, shortest_path, straight
 
 OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}  # precision: what enters the product
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}  # and what comes out
-ALIGNMENT = 64
+ALIGNMENT = 64  # bytes
 IMAGES_AT_ONCE = 32  # made ready for the product: they stay in the cache
 
 
@@ -110,15 +110,17 @@ def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np
 
 def _factors(side: Operand) -> np.ndarray:
     """What to multiply a product's rows or columns [S * N] with."""
-    return (
-        np.ones(side.stripes[..., 0].numel(), np.float32) if side.factors is None else side.factors.reshape(-1).numpy()
-    )
+    if side.factors is None:
+        return np.ones(len(side.stripes) * len(side), np.float32)
+    return side.factors.reshape(-1).numpy()
 
 
 def fused_distances(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """`reid.fused.distances` where the device is a GPU that Triton is installed for, else None."""
+    """`reid.fused.distances` on a GPU that has the instructions (NVIDIA Ampere and later) with Triton, else None."""
     if device.type != "cuda" or torch.version.cuda is None or importlib.util.find_spec("triton") is None:
         return None
-    from reid.fused import distances  # Triton is not there on every system
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    from reid.fused import distances  # not on every system: torch brings Triton along on Linux
 
     return distances

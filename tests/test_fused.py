@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from reid.alignment import shortest_path, straight, tile_costs
+from reid.tiles import fused_distances
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
@@ -82,3 +86,16 @@ def test_the_kernel_is_what_alignment_says_and_as_wide_as_a_panel_gives_what_til
 def test_the_kernel_compiles_for_a_gpu_that_is_not_there(tmp_path):
     """Triton brings the compiler along."""
     run(COMPILED, TRITON_CACHE_DIR=str(tmp_path))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (130, 35), (300, 1000)])
+def test_the_kernel_on_a_gpu(n, m, kind):
+    """bf16 stripes have exact products; only sums differ from those in fp32."""
+    torch.manual_seed(0)
+    a, b = (torch.nn.functional.normalize(torch.rand(8, count, 2048) ** 4, dim=-1).to(kind) for count in (n, m))
+    costs = tile_costs(*(side.float().transpose(0, 1) for side in (a, b)))
+    found = fused_distances(torch.device("cuda"))(a.cuda(), b.cuda())
+    for one, wanted in zip(found, (straight(costs), shortest_path(costs)), strict=True):
+        torch.testing.assert_close(one.cpu(), wanted, rtol=0, atol=1e-5)
