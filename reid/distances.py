@@ -20,7 +20,8 @@ from reid.blocks import Block
 from reid.errors import InputError
 from reid.features import Features
 from reid.neighbours import RANKED, NearestLists, Neighbours
-from reid.tiles import PRODUCTS, Operand, Tile, operand
+from reid.threads import on_all_cores, one_by_one
+from reid.tiles import PRODUCTS, Operand, Tile, empty, fused_distances, operand
 
 NAMES = ("global", "local", "dmli")  # the matrices between queries and gallery
 PANEL = 4096  # images compared with as many at a time: what is in memory
@@ -50,23 +51,32 @@ class DistanceSettings:
 
 
 class Comparison:
-    """How images are compared: the settings, the device, and the buffers of tiles, allocated once.
+    """How images are compared: the settings, the device, and each thread's room for a tile, allocated once.
 
-    Raises InputError for int8 on a GPU.
+    On the CPU a thread computes a tile; on a GPU tiles follow each other, as wide as a panel where `reid.fused` can be
+    had, which needs no room for their cells. Raises InputError for int8 on a GPU.
     """
 
     def __init__(self, settings: DistanceSettings, device: torch.device) -> None:
         if settings.precision == "int8" and device.type != "cpu":
             raise InputError("distances.precision in params.yaml: int8 is for the CPU; on a GPU choose bf16 or fp32.")
-        self.settings, self.device = settings, device
-        self.tiles: dict[tuple[int, int, int], Tile] = {}
+        self.settings, self.device, self.fused = settings, device, fused_distances(device)
+        self.columns = PANEL if self.fused else settings.tile_columns
+        self.map = on_all_cores if device.type == "cpu" else one_by_one
+        self.free: list[Tile] = []
 
-    def tile(self, rows: Operand, columns: Operand) -> Tile:
-        """The buffers for these images."""
-        shape = (len(rows), len(columns), rows.stripes.shape[0])
-        if shape not in self.tiles:
-            self.tiles[shape] = Tile(*shape, self.settings.precision, self.device)
-        return self.tiles[shape]
+    def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+        """`local` and `dmli`, both [N, M], of N and M images."""
+        if self.fused:
+            return self.fused(a.stripes, b.stripes)
+        try:
+            room = self.free.pop()
+        except IndexError:  # all that there are are in use
+            rows, columns = self.settings.tile_rows, self.settings.tile_columns
+            room = Tile(rows, columns, a.stripes.shape[0], self.settings.precision, self.device)
+        found = room.distances(a, b)
+        self.free.append(room)
+        return found
 
     def stripes(self, features: Features, images: slice) -> Operand:
         """Some images' stripes, read and ready for the product."""
@@ -77,14 +87,33 @@ class Comparison:
         return normalize(torch.tensor(np.asarray(features.global_features[images])).to(self.device), dim=-1)
 
 
-class Panel:
-    """Some images, in memory and ready: their unit global features [N, D], and their stripes by tiles of rows."""
+@dataclass(frozen=True)
+class Images:
+    """Which images a tile has on a side, their unit global features [N, D], and their stripes."""
 
-    def __init__(self, features: Features, images: slice, comparison: Comparison) -> None:
-        self.images = images
-        self.global_features = comparison.global_features(features, images)
-        rows = comparison.settings.tile_rows
-        self.tiles = [(tile, comparison.stripes(features, tile)) for tile in _slices(images.start, images.stop, rows)]
+    which: slice
+    global_features: Tensor
+    stripes: Operand
+
+    def __len__(self) -> int:
+        return len(self.stripes)
+
+    def without(self, first: int) -> "Images":
+        """All but the first so many."""
+        which = slice(self.which.start + first, self.which.stop)
+        return Images(which, self.global_features[first:], self.stripes[first:])
+
+
+class Panel:
+    """Some images, in memory and ready, by tiles of `size` images; without `size` by tiles of rows."""
+
+    def __init__(self, features: Features, images: slice, comparison: Comparison, size: int | None = None) -> None:
+        def ready(which: slice) -> Images:
+            return Images(which, comparison.global_features(features, which), comparison.stripes(features, which))
+
+        self.images, self.tiles = images, []
+        tiles = list(_slices(images.start, images.stop, size or comparison.settings.tile_rows))
+        comparison.map(ready, tiles, self.tiles.append)
 
 
 def global_squares(a: Tensor, b: Tensor) -> Tensor:
@@ -99,23 +128,26 @@ def compare(
 
     `itself` says that the columns are the panel's own images: each unordered pair of tiles is then computed once.
     """
-    found = {"global": global_squares(panel.global_features, comparison.global_features(features, columns))}
-    local, dmli = (torch.empty_like(found["global"]) for _ in range(2))
-    for tile in _slices(columns.start, columns.stop, comparison.settings.tile_columns):
-        right = comparison.stripes(features, tile)
-        for rows, left in panel.tiles:
-            known = max(rows.start - tile.start, 0) if itself else 0
-            if known >= len(right):
-                break
-            at = _within(rows, panel.images), _within(slice(tile.start + known, tile.stop), columns)
-            part = right[known:]
-            comparison.tile(left, part).distances(left, part, local[at], dmli[at])
-            progress(len(left) * len(part))
-    found |= {"local": local, "dmli": dmli}
+    right = Panel(features, columns, comparison, comparison.columns)
+    shape = panel.images.stop - panel.images.start, columns.stop - columns.start
+    found = {name: empty(shape, torch.float32, comparison.device) for name in NAMES}
+    pairs = [(a, b) for b in right.tiles for a in panel.tiles]
     if itself:
-        for rows in (_within(rows, panel.images) for rows, _ in panel.tiles):
-            for matrix in found.values():
-                matrix[rows.stop :, rows] = matrix[rows, rows.stop :].T
+        known = ((a, b, max(a.which.start - b.which.start, 0)) for a, b in pairs)
+        pairs = [(a, b.without(first)) for a, b, first in known if first < len(b)]
+
+    def fill(pair: tuple[Images, Images]) -> int:
+        a, b = pair
+        at = _within(a.which, panel.images), _within(b.which, columns)
+        tile = global_squares(a.global_features, b.global_features), *comparison.distances(a.stripes, b.stripes)
+        later = slice(max(at[0].stop, at[1].start), at[1].stop)
+        for name, values in zip(NAMES, tile, strict=True):
+            found[name][at] = values
+            if itself:
+                found[name][later, at[0]] = values[:, later.start - at[1].start :].T
+        return len(a) * len(b)
+
+    comparison.map(fill, pairs, progress)
     return found
 
 

@@ -95,15 +95,14 @@ def free_disk(output: Path) -> int:
 
 
 def _panels(features: Features, largest: int, settings: DistanceSettings) -> int:
-    """Bytes for a panel of rows, a tile of columns, its cells, and the distances of two panels."""
+    """Bytes for a panel of rows and one of columns, each thread's cells of a tile, and the distances of two panels."""
     images, (_, stripes, channels) = min(PANEL, largest), features.stripes.shape
     rows, columns = min(settings.tile_rows, images), min(settings.tile_columns, images)
-    operand, product = OPERANDS[settings.precision].itemsize, PRODUCTS[settings.precision]
-    cell = 4 + (0 if product == torch.float32 else product.itemsize)
-    ready = (images + columns) * stripes * channels * operand + 3 * images * features.global_features.shape[1] * 4
-    tile = rows * columns * stripes * (stripes * cell + 4)
+    operand, product = OPERANDS[settings.precision].itemsize, PRODUCTS[settings.precision].itemsize
+    ready = 2 * images * (stripes * channels * operand + features.global_features.shape[1] * 4)
+    tiles = torch.get_num_threads() * rows * columns * stripes**2 * product
     places = images * min(COLUMNS_AT_ONCE, images)
-    return ready + tile + images * images * 4 * (len(NAMES) + 1 + len(RANKED)) + 40 * places
+    return ready + tiles + images * images * 4 * (len(NAMES) + 1 + len(RANKED)) + 40 * places
 
 
 def _gb(size: int) -> str:

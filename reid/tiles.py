@@ -1,21 +1,25 @@
-"""Local and DMLI distances of a tile of image pairs in one pass, in buffers that are allocated once.
+"""Local and DMLI distances of a tile of image pairs: one matrix product, and one sweep over its cells.
 
 Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment`, which training uses (tests/test_tiles.py).
-One matrix product gives the S x S cells of every pair; all that follows happens in place, in the cache. Stripes may
-enter the product as fp32, bf16 or int8; what follows is fp32 always.
+Stripes may enter the product as fp32, bf16 or int8; what follows is fp32 always. A GPU does it with `reid.fused`, or
+where that cannot be had with torch's plain operations.
 """
 
+import importlib.util
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reid.alignment import SMALLEST_SQUARE
+from reid import kernels
+from reid.alignment import SMALLEST_SQUARE, shortest_path, straight
 
 OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}  # precision: what enters the product
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}  # and what comes out
+ALIGNMENT = 64  # bytes
 IMAGES_AT_ONCE = 32  # made ready for the product: they stay in the cache
 
 
@@ -34,6 +38,20 @@ class Operand:
         return Operand(self.stripes[:, images], factors)
 
 
+def empty(shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> Tensor:
+    """An empty tensor, on the CPU of memory as products like it.
+
+    NumPy asks the system for huge pages, and taking fresh small ones costs a core more than making stripes ready; but
+    it aligns to 16 bytes, and products may differ in their last bit with the alignment to 64.
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=kind, device=device)
+    size = math.prod(shape) * kind.itemsize
+    room = torch.from_numpy(np.empty(size + ALIGNMENT, np.uint8))
+    first = -room.data_ptr() % ALIGNMENT
+    return room[first : first + size].view(kind).view(shape)
+
+
 def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operand:
     """Stripes [N, S, C] float32, maybe memory-mapped, none of length 0 -> the operand of their unit vectors.
 
@@ -41,77 +59,68 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
     that equal stripes stay at distance 0.
     """
     images, count, channels = stripes.shape
-    ready = torch.empty(count, images, channels, dtype=OPERANDS[precision], device=device)
+    ready = empty((count, images, channels), OPERANDS[precision], device)
     factors = torch.empty(count, images, device=device) if precision == "int8" else None
+    if factors is not None:
+        kernels.quantise(np.ascontiguousarray(stripes), ready.numpy(), factors.numpy())
+        return Operand(ready, factors)
     for start in range(0, images, IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
         some = torch.tensor(np.asarray(stripes[part])).to(device).transpose(0, 1)
-        if factors is None:
-            ready[:, part] = some.div_(torch.linalg.vector_norm(some, dim=-1, keepdim=True))
-        else:
-            largest = torch.maximum(some.amax(-1, keepdim=True), -some.amin(-1, keepdim=True))
-            ready[:, part] = some.mul_(127 / largest).round_()
-            factors[:, part] = 1 / torch.linalg.vector_norm(some, dim=-1)
+        ready[:, part] = some.div_(torch.linalg.vector_norm(some, dim=-1, keepdim=True))
     return Operand(ready, factors)
 
 
 class Tile:
-    """Room for the cells of N x M images with S stripes each, and the cells' views by anti-diagonals."""
+    """Room for the products of at most N x M images with S stripes each, for one thread at a time."""
 
     def __init__(self, rows: int, columns: int, stripes: int, precision: str, device: torch.device) -> None:
-        n, m, s = rows, columns, stripes
-        self.cells = torch.empty(s * n, s * m, device=device)
-        kind = PRODUCTS[precision]
-        self.product = self.cells if kind == torch.float32 else torch.empty_like(self.cells, dtype=kind)
-        self.minima = torch.empty(max(s - 1, 1), n, m, device=device)
-        down, right = n * s * m, m  # from a cell to the cell below, and to the next
+        self.product = empty((stripes * rows, stripes * columns), PRODUCTS[precision], device)
 
-        def cells(first: int, step: int, count: int) -> Tensor:
-            return self.cells.as_strided((count, n, m), (step, s * m, 1), first)
+    def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+        """`local` and `dmli`, both [N, M], of N and M images."""
+        left, right = (side.stripes.reshape(-1, side.stripes.shape[-1]) for side in (a, b))
+        cells = self.product.view(-1)[: len(left) * len(right)].view(len(left), len(right))
+        base, factor = _product(left, right, cells)
+        if cells.device.type != "cpu":
+            return by_torch(cells.float() * factor + base, len(a), len(b))
+        found = torch.empty(2, len(a), len(b))
+        numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
+        kernels.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), found.numpy())
+        return found[0], found[1]
 
-        self.straight = cells(0, down + right, s)
-        diagonals = [
-            cells(max(0, k - s + 1) * (down - right) + k * right, down - right, min(k, 2 * s - 2 - k) + 1)
-            for k in range(2 * s - 1)
-        ]
-        self.steps = [self._step(*pair) for pair in pairwise(diagonals)]
-        self.last = diagonals[-1][0]
 
-    def distances(self, a: Operand, b: Operand, local: Tensor, dmli: Tensor) -> None:
-        """Fill `local` and `dmli`, both [N, M], with distances of N and M images: `straight` and `shortest_path`."""
-        self._half_squares(a, b)
-        self.cells.clamp_(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
-        torch.sum(self.straight, 0, out=local)
-        self._shortest_path()
-        dmli.copy_(self.last)
+def by_torch(half_squares: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """(d / 2)^2 [S * N, S * M] of stripes -> `local` and `dmli`, both [N, M]: what `kernels.sweep` does, anywhere."""
+    costs = half_squares.clamp(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
+    costs = costs.view(len(costs) // rows, rows, -1, columns).transpose(1, 2)
+    return straight(costs), shortest_path(costs)
 
-    def _half_squares(self, a: Operand, b: Operand) -> None:
-        """Cells (d / 2)^2 = 0.5 - 0.5 ab, for unit vectors."""
-        left, right = a.stripes.reshape(-1, a.stripes.shape[-1]), b.stripes.reshape(-1, b.stripes.shape[-1]).T
-        if self.product.dtype == torch.int32:
-            torch._int_mm(left, right, out=self.product)
-            self.cells.copy_(self.product).mul_(a.factors.reshape(-1, 1))
-            torch.addcmul(self.cells.new_tensor(0.5), self.cells, b.factors.reshape(1, -1), value=-0.5, out=self.cells)
-            return
-        self.product.fill_(0.5).addmm_(left, right, alpha=-0.5)
-        if self.product is not self.cells:
-            self.cells.copy_(self.product)
 
-    def _step(self, before: Tensor, cells: Tensor) -> tuple[tuple[Tensor, ...] | None, list[tuple[Tensor, Tensor]]]:
-        """The views for one anti-diagonal after another: what to take the minima of, and what to add to what."""
-        count = len(before)
-        minima = self.minima[: count - 1]
-        smaller = (before[:-1], before[1:], minima) if count > 1 else None
-        if len(cells) < count:
-            return smaller, [(cells, minima)]
-        ends = (cells[::count], before[:: max(count - 1, 1)])  # there is one way to reach them
-        return smaller, [ends, (cells[1:-1], minima)] if smaller else [ends]
+def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np.float32]:
+    """Fill `cells` [S * N, S * M], and say how they give (d / 2)^2 = 0.5 - 0.5 ab: `base + factor * cell`."""
+    half = np.float32(0.5)
+    if cells.dtype == torch.bfloat16:  # rounded to bf16, small squares keep more of themselves than products near 1
+        cells.fill_(0.5).addmm_(left, right.T, alpha=-0.5)
+        return np.float32(0), np.float32(1)
+    multiply = torch._int_mm if cells.dtype == torch.int32 else torch.mm
+    multiply(left, right.T, out=cells)
+    return half, -half
 
-    def _shortest_path(self) -> None:
-        """Each cell becomes the cheapest path that ends in it; the cells of an anti-diagonal do not need each other."""
-        for smaller, sums in self.steps:
-            if smaller:
-                one, other, minima = smaller
-                torch.minimum(one, other, out=minima)
-            for cells, cheapest in sums:
-                cells.add_(cheapest)
+
+def _factors(side: Operand) -> np.ndarray:
+    """What to multiply a product's rows or columns [S * N] with."""
+    if side.factors is None:
+        return np.ones(len(side.stripes) * len(side), np.float32)
+    return side.factors.reshape(-1).numpy()
+
+
+def fused_distances(device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """`reid.fused.distances` on a GPU that has the instructions (NVIDIA Ampere and later) with Triton, else None."""
+    if device.type != "cuda" or torch.version.cuda is None or importlib.util.find_spec("triton") is None:
+        return None
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    from reid.fused import distances  # not on every system: torch brings Triton along on Linux
+
+    return distances

@@ -174,3 +174,34 @@ def test_neighbours_are_alike_in_two_runs():
     settings = DistanceSettings(4, 3, 4, "fp32", "cpu")
     for name, one in compute(a, b, settings)[1].items():
         assert_equal(one, compute(a, b, settings)[1][name])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_any_number_of_threads_gives_the_same_bytes(precision, monkeypatch):
+    monkeypatch.setattr(distances, "PANEL", 100)
+    queries, gallery = clustered_features(70, 20, 1), clustered_features(190, 30, 2)
+    settings, before = DistanceSettings(30, 32, 48, precision, "cpu"), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(compute(queries, gallery, settings))
+    finally:
+        torch.set_num_threads(before)
+    for matrices, neighbours, _ in found[1:]:
+        for name in distances.NAMES:
+            np.testing.assert_array_equal(matrices[name], found[0][0][name])
+        for name in RANKED:
+            assert_equal(neighbours[name], found[0][1][name])
+
+
+def test_distances_within_a_set_are_alike_both_ways():
+    images = clustered_features(150, 20, 1)
+    comparison = distances.Comparison(DistanceSettings(30, 32, 48, "fp32", "cpu"), CPU)
+    everyone = slice(0, len(images))
+    panel = distances.Panel(images, everyone, comparison)
+    for matrix in distances.compare(panel, images, everyone, comparison, lambda pairs: None, itself=True).values():
+        blocks = torch.arange(len(images)) // 32
+        other = blocks[:, None] != blocks  # within a tile of rows, both ways are computed
+        assert torch.equal(matrix[other], matrix.T[other])
+        torch.testing.assert_close(matrix, matrix.T, rtol=1e-3, atol=2e-3)
