@@ -7,25 +7,24 @@ from typing import TypeVar
 
 import numba
 
-OPTIONS = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "reassoc"},  # sums may be regrouped, always in the same way, so that they run on vectors
-}
+REGROUPED = frozenset({"contract", "reassoc"})  # sums may be regrouped, always in the same way, to run on vectors
 Function = TypeVar("Function", bound=Callable)
 Found = TypeVar("Found")
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Function, liberties: frozenset[str] = REGROUPED) -> Function:
     """Compile a function at its first call, without Python's lock, and keep the machine code for later processes.
+
+    `liberties` are those that the compiler may take with floats: LLVM's fast-math flags.
 
     It is kept beside the source, else in the user's cache folder, else, where neither can be written, not at all. Numba
     does not notice changes in other files, so compiled functions call only those of their own file.
     """
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(liberties)}
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # there is no place to keep it
-        return numba.njit(**OPTIONS)(function)
+        return numba.njit(**options)(function)
 
 
 def in_threads(work: Callable[[slice], Found], rows: int, at_once: int) -> Iterator[Found]:

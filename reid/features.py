@@ -109,14 +109,15 @@ def _check_numbers(array: np.ndarray, file: Path) -> None:
     constant = len(array) > 1
     for start in range(0, len(array), CHUNK):
         chunk = array[start : start + CHUNK]
-        if not (chunk.min() > -LARGEST and chunk.max() < LARGEST):  # NaN is neither
+        smallest, largest = chunk.min(-1), chunk.max(-1)
+        if not (smallest.min() > -LARGEST and largest.max() < LARGEST):  # NaN is neither
             finite = (np.abs(chunk) < LARGEST).reshape(len(chunk), -1).all(1)
             raise InputError(
                 f"{file} holds NaN, infinity or more than {LARGEST:g}, first for image {start + int(finite.argmin())} "
                 "(counted from 0): wanted finite numbers. The model has diverged or an image is broken; "
                 "train or extract anew."
             )
-        zero = ~chunk.any(axis=-1).reshape(len(chunk), -1).all(1)
+        zero = ((smallest == 0) & (largest == 0)).reshape(len(chunk), -1).any(1)
         if zero.any():
             raise InputError(
                 f"{file} holds a feature of length 0, first for image {start + int(zero.argmax())} (counted from 0): "

@@ -4,13 +4,14 @@ Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment`, it
 Loops run over the columns' images, which lie side by side, so that the compiler turns them into vector instructions.
 """
 
-from collections.abc import Callable
+from functools import partial
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
+
+from reid.compiled import compiled as compiled_with
 
 SMALLEST = np.float32(2.5e-13)  # of (d / 2)^2; written out, as kept machine code follows no other file
 
@@ -28,16 +29,7 @@ def fit(degree: int, kind: type = np.float32) -> np.ndarray:
 COEFFICIENTS = P0, P1, P2, P3, P4, P5, P6, P7 = tuple(fit(7))
 
 
-def compiled(function: Callable) -> Callable:
-    """The function compiled, without the GIL, and kept on disk for the next process where there is a place for that.
-
-    Of the liberties that compilers may take with floats it has one, to fuse a product and a sum.
-    """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside this file nor in the user's cache can anything be written
-        return numba.njit(**options)(function)
+compiled = partial(compiled_with, liberties=frozenset({"contract"}))  # to fuse a product and a sum, no other
 
 
 def _number(cell):
