@@ -114,6 +114,7 @@ class Panel:
         self.images, self.tiles = images, []
         tiles = list(_slices(images.start, images.stop, size or comparison.settings.tile_rows))
         comparison.map(ready, tiles, self.tiles.append)
+        features.release()
 
 
 def global_squares(a: Tensor, b: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ A folder a split: global_features.npy [N, D] float32, stripes.npy [N, S, C] floa
 int64. Any system's features can be put there.
 """
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,12 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.pids)
+
+    def release(self) -> None:
+        """Give back the memory of mapped pages; the next access finds them in the system's cache, if it still can."""
+        for array in (self.global_features, self.stripes):
+            if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+                array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 class Identities(NamedTuple):
@@ -67,7 +74,9 @@ def read(folder: str | Path) -> Features:
             )
     for name in ("global_features", "stripes"):
         _check_numbers(arrays[name], folder / f"{name}.npy")
-    return Features(**arrays)
+    found = Features(**arrays)
+    found.release()
+    return found
 
 
 def read_identities(folder: str | Path) -> Identities:

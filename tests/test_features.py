@@ -1,5 +1,8 @@
 """The arrays between extraction and everything after."""
 
+import mmap
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -30,6 +33,28 @@ def test_what_was_written_is_read(folder):
     assert read.global_features.dtype == read.stripes.dtype == np.float32
     assert read.pids.tolist() == [1, 2, 3]
     assert features.read_identities(folder).camids.tolist() == [1, 1, 2]
+
+
+def resident():
+    """This process's memory in bytes, mapped files included."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_mapped_features_are_read_again_after_their_memory_was_given_back(tmp_path):
+    rng = np.random.default_rng(0)
+    written = features.create(tmp_path / "gallery", np.arange(200), np.arange(200), 8, (8, 4096))
+    written.global_features[:], written.stripes[:] = rng.random((200, 8)), rng.random((200, 8, 4096))
+    before = np.array(written.stripes)
+    del written
+    read = features.read(tmp_path / "gallery")
+    held = resident()
+    total = float(read.stripes.sum())
+    assert resident() > held + 20e6  # 26 MB, mapped
+    read.release()
+    assert resident() < held + 5e6
+    assert float(read.stripes.sum()) == total
+    assert np.array_equal(read.stripes, before)
 
 
 @pytest.mark.parametrize("name", ["global_features", "stripes"])
