@@ -117,3 +117,17 @@ def test_the_command_writes_a_table_and_its_numbers(tmp_path):
     told = (tmp_path / "market1501-0.01-int8.md").read_text()
     assert "34 queries x 159 gallery images" in told
     assert "| distances" in told
+
+
+def test_training_is_measured_against_the_bare_step(tmp_path, monkeypatch):
+    arguments = ["--people", "45", "--steps", "2", "--turns", "3", "--device", "cpu", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["benchmarks.training", *arguments])
+    training.main()
+    (file,) = tmp_path.iterdir()
+    found = json.loads(file.read_text())
+    assert file.name == "training-synthetic-ls-fp32.json"
+    assert (found["model"], found["batch"]) == ("resnet18 64x32", 32)
+    assert 0.1 < found["loop_over_bare"] < 10
+    assert found["loop_over_bare"] == pytest.approx(
+        found["loop_images_per_second"] / found["bare_images_per_second"], rel=0.5
+    )
