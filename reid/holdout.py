@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from reid.errors import InputError
+
 
 def split(labels: np.ndarray, people: int, seed: int) -> np.ndarray:
-    """Labels [N] -> whether each image is of one of `people` people drawn to be held out [N] bool."""
+    """Labels [N] -> whether each image is of one of `people` people drawn to be held out [N] bool.
+
+    Raises InputError when nobody would be left to train with.
+    """
     everybody = np.unique(labels)
+    if people >= len(everybody):
+        raise InputError(f"train.held_out in params.yaml: got {people} of {len(everybody)} people, wanted fewer.")
     drawn = np.random.default_rng([seed, 0]).permutation(everybody)[:people]
     return np.isin(labels, drawn)
 

@@ -87,9 +87,10 @@ class Network(nn.Module):
     def forward(self, images: Tensor, with_stripes: bool = True) -> Outputs:
         """Normalised images [N, 3, H, W] -> what the losses need; stripes have unit length."""
         feature_map = self.trunk(images).float()
-        global_features = feature_map.mean((2, 3))
-        stripes = training_stripes(feature_map, self.bn, self.conv, self.settings.stripes) if with_stripes else None
-        return Outputs(self.classifier(self.neck(global_features)), global_features, stripes)
+        with torch.autocast(images.device.type, enabled=False):  # bf16 is for the trunk alone
+            global_features = feature_map.mean((2, 3))
+            stripes = training_stripes(feature_map, self.bn, self.conv, self.settings.stripes) if with_stripes else None
+            return Outputs(self.classifier(self.neck(global_features)), global_features, stripes)
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from torch import distributed
 
 from reid.errors import InputError
 
-LONGEST_WAIT = timedelta(days=2)  # for the slowest process; one that has ended is noticed at once
+LONGEST_WAIT = timedelta(days=2)  # for the slowest process; gloo notices one that has ended, else torchrun does
 GRACE = 5  # seconds until torchrun, told that one process has failed, stops the others
 SEEN_AFTER = 60  # seconds until a network's file system shows every host a new file
 Item = TypeVar("Item")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 import torchvision
 
@@ -29,7 +30,7 @@ from reid.errors import InputError
 
 FOLDER = "unfinished"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
+BROKEN = (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,23 @@ def place(identity: dict[str, Any]) -> Path:
 
 
 def machine(device: torch.device, processes: int) -> dict[str, Any]:
-    """What bytes depend on besides settings, data and code: versions, the device, threads and processes."""
+    """What bytes depend on besides settings, data and code: versions, processor, device, threads and processes."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    versions = [torch.__version__, torchvision.__version__, np.__version__]
-    return {"device": name, "versions": versions, "threads": torch.get_num_threads(), "processes": processes}
+    versions = [torch.__version__, torchvision.__version__, np.__version__, PIL.__version__]
+    instructions = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    return {"device": name, "cpu": instructions, "versions": versions, "threads": threads, "processes": processes}
+
+
+def weights_digest(weights: str) -> str | None:
+    """SHA-256 of the file that `model.weights` names, None where it names none."""
+    file = Path(weights)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def others(place: Path) -> list[Path]:
+    """The states of other runs that have not ended."""
+    return sorted(file for file in place.parent.glob("*.pt") if file != place)
 
 
 def code_digest() -> str:
@@ -87,7 +101,10 @@ class Keeper:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within, SIGINT and SIGTERM ask for a save at the end of the step; a second one is not waited for."""
+        """Within, SIGINT and SIGTERM ask for a save at the end of the step; a second SIGINT does not wait for it.
+
+        A second SIGTERM changes nothing: schedulers send one to each process, and torchrun hands on its own.
+        """
         before = {number: signal.signal(number, self._heard) for number in SIGNALS}
         try:
             yield
@@ -101,25 +118,47 @@ class Keeper:
 
     def _heard(self, number: int, frame: object) -> None:
         self.signal = number
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state, or None when there is none. One that cannot be read is removed and None is returned."""
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, on the CPU, or None when there is none. One that is broken is put aside, with a warning.
+
+        Raises InputError when it is there and cannot be read.
+        """
         try:
-            return torch.load(self.file, map_location=device, weights_only=True)
+            return torch.load(self.file, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
-        except UNREADABLE as error:
+        except OSError as error:
+            raise InputError(
+                f"the state of this run in {self.file} cannot be read: {error}. Try again, or remove it to start anew."
+            ) from None
+        except BROKEN as error:
             why = f"{type(error).__name__} {error}".splitlines()[0]
-            warnings.warn(f"the state {self.file} cannot be read ({why}): training starts anew.", stacklevel=2)
-            self.remove()
+            aside = self.file.with_suffix(".broken")
+            warnings.warn(
+                f"the state {self.file} is broken ({why}): it is now {aside}, training starts anew.", stacklevel=2
+            )
+            if self.writes:
+                os.replace(self.file, aside)
             return None
 
     def after_step(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Save if it is time to. Raises Stopped when a signal has come; only the first process saves."""
-        if self.writes and (self.signal or time.monotonic() - self.saved_at >= self.seconds):
+        """Save if it is time to; without room, warn and go on. Only the first process saves.
+
+        Raises Stopped when a signal has come, and InputError when there is no room for the state then.
+        """
+        if not self.writes or not (self.signal or time.monotonic() - self.saved_at >= self.seconds):
+            return
+        try:
             self.save(state())
-        if self.signal and self.writes:
+        except InputError as error:
+            if self.signal:
+                raise
+            warnings.warn(str(error), stacklevel=2)
+            self.saved_at = time.monotonic()
+        if self.signal:
             raise Stopped(self.signal)
 
     def save(self, state: dict[str, Any]) -> None:

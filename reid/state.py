@@ -60,6 +60,10 @@ class TrainSettings:
                 "learning_rate, weight_decay, decay_factor and margin finite and not negative; seed in [0, 2^32); "
                 f"got {self}."
             )
+        if self.people * self.images_each < 2:
+            raise InputError(
+                "`train` in params.yaml: a batch of one image has no variance: raise people or images_each."
+            )
         if min(self.warmup_epochs, self.held_out, self.evaluate_epochs) < 0:
             raise InputError(
                 "`train` in params.yaml: warmup_epochs, held_out and evaluate_epochs must be 0 (off) or more; "
@@ -70,6 +74,11 @@ class TrainSettings:
                 raise InputError(
                     f"train.{key} in params.yaml: got {getattr(self, key)!r}, wanted one of {', '.join(choices)}."
                 )
+        if self.evaluate_epochs > self.epochs:
+            raise InputError(
+                f"train.evaluate_epochs in params.yaml: got {self.evaluate_epochs}, wanted at most the {self.epochs} "
+                "epochs that there are."
+            )
         if (self.keep == "best" or self.held_out or self.evaluate_epochs) and not (
             self.held_out and self.evaluate_epochs
         ):
@@ -111,6 +120,8 @@ class Run:
         if processes.count() > 1:
             sharing.share_batch_norms(network)
         if self.settings.compile:
+            if processes.count() > 1:
+                raise InputError("train.compile in params.yaml: it is for one process; set it to false for several.")
             network.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default")
         return network
 
@@ -143,7 +154,6 @@ class Run:
         """The whole batch's outputs, of whom this process computes its share."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             outputs = network(batch, with_stripes=self.loss_settings.trihard_local)
-        outputs = Outputs(*(None if one is None else one.float() for one in outputs))
         return outputs if processes.count() == 1 else Outputs(*map(sharing.gather, outputs))
 
     def end_epoch(self, batches: tuple[int, int], measured: dict[str, float]) -> None:
@@ -170,14 +180,10 @@ class Run:
         return steps * self.settings.people * self.settings.images_each / max(self.seconds, 1e-9)
 
     def state(self) -> dict[str, Any]:
-        """All that the run is made of: tensors and plain values."""
-        generators = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            generators["cuda"] = torch.cuda.get_rng_state(self.device)
+        """All that the run is made of, tensors and plain values; generators are seeded anew for each step."""
         return {
             "networks": [network.state_dict() for network in self.networks],
             "optimiser": self.optimiser.state_dict(),
-            "generators": generators,
             **{name: getattr(self, name) for name in STATE},
         }
 
@@ -186,11 +192,10 @@ class Run:
         for network, tensors in zip(self.networks, state["networks"], strict=True):
             network.load_state_dict(tensors)
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["generators"]["cpu"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["generators"]["cuda"].cpu(), self.device)
         for name in STATE:
             setattr(self, name, state[name])
+        self.centres = [centres.to(self.device) for centres in self.centres]
+        self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
         self.resumed += 1
 
     def result(self) -> tuple[Network, int]:

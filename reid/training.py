@@ -4,6 +4,7 @@ Everything random comes from `train.seed`: the weights, the batches of an epoch,
 can stop after any step and go on to the same bytes.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,11 @@ class Batches:
         rng = np.random.default_rng([self.settings.seed, epoch])
         return epoch_batches(self.data.labels, self.settings.people, self.settings.images_each, rng)
 
+    def seed(self, epoch: int, step: int) -> int:
+        """What torch's generators start a step from, another in each process, for trunks that drop something."""
+        sequence = np.random.SeedSequence([self.settings.seed, epoch, step + 1, processes.rank() + 1])
+        return int(sequence.generate_state(1, np.uint64)[0])
+
     def load(self, chosen: np.ndarray, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Image numbers [P x K] of a step -> this process's share of them, augmented and normalised, and all labels."""
         rng = np.random.default_rng([self.settings.seed, epoch, step + 1])  # a trailing 0 would repeat `of_epoch`'s
@@ -107,12 +113,14 @@ def train(
         data, held_out = data.part(~is_held_out), data.part(is_held_out)
     people = int(data.labels.max(initial=-1)) + 1
     steps_per_epoch(people, settings.people)
-    watching.check_people(data.labels)
+    if loss_settings.trihard_global or loss_settings.trihard_local:
+        watching.check_people(data.labels, settings.images_each)
     run = Run(people, model_settings, loss_settings, settings)
-    saved = keeper.load(run.device) if keeper else None
-    if saved:
+    if keeper and (saved := keeper.load()):
         run.restore(saved)
         progress(run)
+    if keeper:
+        _check_alike(run, keeper)
     batches = Batches(data, run.device, settings)
     started = time.perf_counter() - run.seconds
     while run.epoch <= settings.epochs:
@@ -120,17 +128,34 @@ def train(
             group["lr"] = settings.learning_rate_at(run.epoch)
         of_epoch = batches.of_epoch(run.epoch)
         for chosen in of_epoch[run.steps :]:
+            torch.manual_seed(batches.seed(run.epoch, run.steps))
             terms = run.step(*batches.load(chosen, run.epoch, run.steps))
             run.totals = {name: run.totals.get(name, 0) + value for name, value in terms.items()}
             run.steps, run.seconds = run.steps + 1, time.perf_counter() - started
             if keeper and run.steps < len(of_epoch):
                 keeper.after_step(run.state)
         run.end_epoch(of_epoch.shape, _measured(run, held_out))
-        watching.check_epoch(run.history, people)
+        try:
+            watching.check_epoch(run.history, people)
+        except InputError:
+            if keeper:
+                keeper.remove()  # what has diverged is not to go on
+            raise
         progress(run)
         if keeper:
             keeper.after_step(run.state)
     return run
+
+
+def _check_alike(run: Run, keeper: Keeper) -> None:
+    """Raise InputError unless all processes are at the same step of the same run."""
+    here = np.array([run.epoch, run.steps, int(keeper.file.stem[:12], 16)])
+    if (processes.largest(here) != -processes.largest(-here)).any():
+        raise InputError(
+            f"process {processes.rank()} is at epoch {run.epoch}, step {run.steps} of run {keeper.file.stem}, and "
+            "another process is not: all hosts need the same files, GPUs, versions and OMP_NUM_THREADS, and one folder "
+            f"`{keeper.file.parent.name}`."
+        )
 
 
 def _near(device: torch.device, pixels: np.ndarray) -> Tensor:
@@ -151,4 +176,6 @@ def _measured(run: Run, held_out: TrainingSet | None) -> dict[str, float]:
     network.train()
     labels, camids = (torch.from_numpy(array).to(run.device) for array in (held_out.labels, held_out.camids))
     rank1, mean_ap = holdout.scores(features, labels, camids)
+    if math.isnan(mean_ap):
+        raise InputError("train.held_out in params.yaml: no held-out person has images of two cameras: hold out more.")
     return {"held_out_rank1": rank1, "held_out_mAP": mean_ap}

@@ -11,9 +11,14 @@ CHANCE_EPOCHS = 10  # after so many epochs a network that learns is well above c
 EXPLODED = 10  # times the smallest loss so far
 
 
-def check_people(labels: np.ndarray) -> None:
-    """Labels [N] of the training images. Warns of people with one image: they have no positive but themselves."""
+def check_people(labels: np.ndarray, images_each: int) -> None:
+    """Labels [N] of the training images, and images of each person in a batch, for a row with TriHard.
+
+    Warns of people with one image, and of batches with one: they have no positive but the image itself.
+    """
     single = int((np.bincount(labels) == 1).sum())
+    if images_each == 1:
+        warnings.warn("train.images_each is 1: TriHard has no positives. Set it to 2 or more.", stacklevel=2)
     if single:
         people = int(labels.max()) + 1
         warnings.warn(
@@ -21,6 +26,11 @@ def check_people(labels: np.ndarray) -> None:
             "itself, repeated in the batch. Leave them out, or take more images of them.",
             stacklevel=2,
         )
+
+
+def has_exploded(losses: list[float]) -> bool:
+    """Whether the last of some epochs' losses is far above the smallest, and above the first."""
+    return losses[-1] > EXPLODED * min(losses) and losses[-1] > losses[0]
 
 
 def check_epoch(history: list[dict[str, float]], people: int) -> None:
@@ -35,9 +45,7 @@ def check_epoch(history: list[dict[str, float]], people: int) -> None:
             f"the loss is {row['loss']} after epoch {epoch}: training has diverged, got {row}. "
             "Lower train.learning_rate, and look for images that are all one colour."
         )
-    if row["loss"] > EXPLODED * min(losses) and not any(
-        losses[at] > EXPLODED * min(losses[: at + 1]) for at in range(len(losses) - 1)
-    ):
+    if has_exploded(losses) and not any(has_exploded(losses[:at]) for at in range(1, len(losses))):
         warnings.warn(
             f"the loss is {row['loss']:.3g} after epoch {epoch} and was {min(losses):.3g} before: training may be "
             "diverging. Lower train.learning_rate if it does not come down again.",

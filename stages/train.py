@@ -48,15 +48,18 @@ def run(split: packs.Split, settings: dict[str, Any], resume: ResumeSettings, ar
     device, is_first = choose_device(settings["train"].device), processes.rank() == 0
     determines = {name: asdict(values) for name, values in settings.items()}
     determines |= {"data": provenance.fingerprint(split), "code": resuming.code_digest()}
+    determines["weights"] = resuming.weights_digest(settings["model"].weights)
     determines["machine"] = resuming.machine(device, processes.count())
     keeper = Keeper(resuming.place(determines), resume, writes=is_first)
+    if is_first and (others := resuming.others(keeper.file)):
+        print(f"{len(others)} unfinished runs of other settings, data, code or machines lie in {keeper.file.parent}")
     epochs = tqdm(total=settings["train"].epochs, desc=f"training {args.loss}", unit="epoch", disable=not is_first)
     with command.whole(args.out, processes.wait) as out, keeper.listening(), epochs as bar:
         processes.made(out, out.mkdir)
 
         def progress(done: Run) -> None:
-            if done.resumed and not bar.n:
-                bar.write(f"going on from epoch {done.epoch}, step {done.steps + 1}", file=sys.stderr)
+            if done.resumed:
+                bar.set_description(f"training {args.loss}, resumed", refresh=False)
             bar.n = done.epoch - 1
             if done.history:
                 bar.set_postfix_str(f"loss {done.history[-1]['loss']:.3f}, {done.images_per_second():.0f} images/s")

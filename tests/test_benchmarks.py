@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks import clusters, precisions, steps, table, textbook
+from benchmarks import clusters, precisions, steps, table, textbook, training
 from benchmarks.__main__ import STEPS, write_params
 from reid import features
 from reid.distances import DistanceSettings

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from reid import evaluation, holdout
+from reid.errors import InputError
 from reid.evaluation import EvaluateSettings
 
 
@@ -18,6 +19,11 @@ def test_so_many_people_are_held_out_always_the_same():
     assert np.array_equal(held, holdout.split(labels, 4, seed=0))
     assert not np.array_equal(held, holdout.split(labels, 4, seed=1))
     assert not holdout.split(labels, 0, seed=0).any()
+
+
+def test_holding_everybody_out_is_refused():
+    with pytest.raises(InputError, match="got 3 of 3 people, wanted fewer"):
+        holdout.split(np.array([0, 1, 2, 2]), 3, seed=0)
 
 
 def test_two_people_solved_by_eye():

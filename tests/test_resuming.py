@@ -95,7 +95,7 @@ def test_a_signal_saves_the_state_and_the_same_command_goes_on(number, code, fin
     assert len(saved_at(tmp_path)) == 1
     done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
-    assert "going on from epoch" in done.stderr
+    assert "training ls, resumed" in done.stderr
     assert json.loads((tmp_path / "out/training.json").read_text())["resumed"] == 1
     assert saved_at(tmp_path) == []
 
@@ -120,16 +120,42 @@ def test_the_code_is_every_module_of_the_project_that_is_imported(tmp_path, monk
     assert resuming.code_digest() != before
 
 
+def test_other_machines_have_another_place(monkeypatch):
+    cpu = torch.device("cpu")
+    one = resuming.machine(cpu, 1)
+    assert one == resuming.machine(cpu, 1)
+    assert one != resuming.machine(cpu, 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert one != resuming.machine(cpu, 1)
+
+
+def test_other_weights_under_the_same_name_have_another_place(tmp_path):
+    assert resuming.weights_digest("IMAGENET1K_V1") is None
+    digests = set()
+    for content in (b"a", b"b"):
+        (tmp_path / "weights.pth").write_bytes(content)
+        digests.add(resuming.weights_digest(str(tmp_path / "weights.pth")))
+    assert len(digests) == 2
+
+
+def test_other_unfinished_runs_are_found(tmp_path):
+    one = keeper(tmp_path)
+    one.save({})
+    assert resuming.others(one.file) == []
+    (one.file.parent / "another.pt").touch()
+    assert resuming.others(one.file) == [one.file.parent / "another.pt"]
+
+
 def keeper(folder, minutes=0.0, writes=True):
     return Keeper(folder / "unfinished/run.pt", ResumeSettings(minutes), writes)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
     one = keeper(tmp_path)
-    assert one.load(torch.device("cpu")) is None
+    assert one.load() is None
     state = {"tensor": torch.arange(6.0).view(2, 3), "history": [{"epoch": 1, "loss": 0.1}], "none": None}
     one.after_step(lambda: state)
-    found = keeper(tmp_path).load(torch.device("cpu"))
+    found = keeper(tmp_path).load()
     assert torch.equal(found.pop("tensor"), state.pop("tensor"))
     assert found == state
     one.remove()
@@ -142,23 +168,39 @@ def test_nothing_is_saved_before_its_time_nor_by_other_processes(tmp_path):
     keeper(tmp_path, writes=False).after_step(lambda: pytest.fail("asked for the state"))
 
 
-def test_a_state_that_cannot_be_read_is_as_none(tmp_path):
+def test_a_broken_state_is_put_aside(tmp_path):
     one = keeper(tmp_path)
     one.save({"epoch": 3, "weights": torch.zeros(1000)})
     whole = one.file.read_bytes()
     for broken in (b"", b"no state", whole[: len(whole) // 2]):
         one.file.write_bytes(broken)
-        with pytest.warns(UserWarning, match="cannot be read .*: training starts anew"):
-            assert one.load(torch.device("cpu")) is None
+        with pytest.warns(UserWarning, match="is broken .*: it is now .*run.broken, training starts anew"):
+            assert one.load() is None
         assert not one.file.exists()
+        assert one.file.with_suffix(".broken").read_bytes() == broken
 
 
-def test_no_room_for_the_state_is_said_and_the_last_one_stays(tmp_path):
+def test_a_state_that_is_there_and_cannot_be_read_stays(tmp_path):
+    one = keeper(tmp_path)
+    one.save({"epoch": 3})
+    with (
+        pytest.raises(InputError, match=r"cannot be read: .*stale"),
+        mock.patch("torch.load", side_effect=OSError("stale file handle")),
+    ):
+        one.load()
+    assert one.load() == {"epoch": 3}
+
+
+def test_without_room_for_the_state_training_goes_on_and_the_last_one_stays(tmp_path):
     one = keeper(tmp_path)
     one.save({"epoch": 1})
-    with pytest.raises(InputError, match="cannot be saved"), mock.patch("os.replace", side_effect=OSError("full")):
-        one.save({"epoch": 2})
-    assert one.load(torch.device("cpu")) == {"epoch": 1}
+    with mock.patch("os.replace", side_effect=OSError("full")):
+        with pytest.warns(UserWarning, match=r"cannot be saved to .*: full"):
+            one.after_step(lambda: {"epoch": 2})
+        one.signal = signal.SIGTERM
+        with pytest.raises(InputError, match=r"cannot be saved to .*: full"):
+            one.after_step(lambda: {"epoch": 2})
+    assert one.load() == {"epoch": 1}
     assert len(list((tmp_path / "unfinished").iterdir())) == 1
 
 

@@ -1,6 +1,7 @@
 """The epoch loop on tiny images: the same twice, every row, and bad data said early."""
 
 import math
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from reid import training
 from reid.errors import InputError
 from reid.losses import LossSettings, parts
 from reid.model import ModelSettings, Network
+from reid.resuming import Keeper, ResumeSettings, Stopped
 from reid.state import Run, TrainSettings
 from reid.training import TrainingSet
 
@@ -142,8 +144,9 @@ def test_colours_are_learnt():
 
 
 def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
-    settings = replace(SETTINGS, epochs=5, decay_epochs=5, held_out=4, evaluate_epochs=2, keep="best", people=1)
-    settings = replace(settings, people=2, learning_rate=3e-3)
+    settings = replace(
+        SETTINGS, epochs=5, decay_epochs=5, held_out=4, evaluate_epochs=2, keep="best", learning_rate=3e-3
+    )
     run = training.train(training_set(14), MODEL, SOFTMAX, settings)
     assert [row["epoch"] for row in run.history if "held_out_mAP" in row] == [2, 4]
     assert run.people == 10
@@ -153,6 +156,55 @@ def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
     assert epoch == max(measured, key=measured.get)
     assert epoch < settings.epochs
     assert network.classifier.weight.detach().numpy().tobytes() != last["classifier.weight"]
+
+
+def test_held_out_people_of_one_camera_cannot_measure():
+    data = replace(training_set(14), camids=np.ones(42, np.int64))
+    with pytest.raises(InputError, match="no held-out person has images of two cameras"):
+        training.train(data, MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1))
+
+
+class StopsAfter(Keeper):
+    """Stops after so many steps, its state saved as at a signal."""
+
+    def __init__(self, file, steps):
+        super().__init__(file, ResumeSettings(60.0))
+        self.left = steps
+
+    def after_step(self, state):
+        self.left -= 1
+        if not self.left:
+            self.signal = signal.SIGTERM
+        super().after_step(state)
+
+
+@pytest.mark.parametrize("steps", [7, 10])
+def test_all_that_a_run_is_made_of_is_saved(steps, tmp_path):
+    """Layers dropped at random, centres, held-out people and the best epoch; stopped within and after an epoch."""
+    trunk = replace(MODEL, trunk="efficientnet_b0", bnneck=True)
+    settings = replace(SETTINGS, epochs=3, held_out=4, evaluate_epochs=1, keep="best", erasing=0.5, warmup_epochs=2)
+    unbroken = training.train(training_set(14), trunk, CENTRE, settings)
+    file = tmp_path / f"{'ab' * 16}.pt"
+    with pytest.raises(Stopped):
+        training.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, steps))
+    torch.rand(3)  # whatever happens in between
+    resumed = training.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, 0))
+    assert resumed.resumed == 1
+    assert resumed.history == unbroken.history
+    assert weights(resumed) == weights(unbroken)
+    assert resumed.best["epoch"] == unbroken.best["epoch"]
+    for name, tensor in unbroken.best["weights"].items():
+        assert torch.equal(resumed.best["weights"][name], tensor)
+    assert torch.equal(resumed.centres[0], unbroken.centres[0])
+
+
+def test_a_run_that_diverged_leaves_no_state(tmp_path):
+    file = tmp_path / f"{'ab' * 16}.pt"
+    with pytest.raises(InputError, match="has diverged"):
+        training.train(
+            training_set(), MODEL, ALIGNED, replace(SETTINGS, learning_rate=1e30), Keeper(file, ResumeSettings(0.0))
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_measuring_changes_nothing():
@@ -170,6 +222,16 @@ def test_bf16_is_near_fp32():
     ]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_bf16_is_for_the_trunk_alone():
+    run = Run(8, replace(MODEL, trunk="resnet18", last_layer="layer1"), ALIGNED, replace(SETTINGS, precision="bf16"))
+    network, batch = run.networks[0].eval(), torch.randn(4, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        feature_map = network.trunk(batch).float()
+    outputs = run._outputs(network, batch)
+    torch.testing.assert_close(outputs.logits, network.classifier(feature_map.mean((2, 3))), rtol=1e-6, atol=1e-6)
+    assert {one.dtype for one in outputs} == {torch.float32}
 
 
 def test_a_step_is_adam_on_the_sum_of_the_terms():
@@ -221,6 +283,8 @@ def test_divergence_stops_the_run():
         ({"keep": "first"}, "train.keep in params.yaml: got 'first', wanted one of last, best"),
         ({"keep": "best"}, "set both held_out"),
         ({"held_out": 3}, "set both held_out"),
+        ({"held_out": 3, "evaluate_epochs": 3}, "wanted at most the 2 epochs"),
+        ({"people": 1, "images_each": 1}, "a batch of one image"),
         ({"crop": "middle"}, "a crop of enlarge, pad, none"),
     ],
 )

@@ -22,7 +22,7 @@ def no_warning():
 
 @pytest.mark.usefixtures("no_warning")
 def test_all_is_well():
-    watching.check_people(np.repeat(np.arange(5), 2))
+    watching.check_people(np.repeat(np.arange(5), 2), 4)
     history = rows(*np.linspace(5, 1, 12))
     for epochs in range(1, 13):
         watching.check_epoch(history[:epochs], people=100)
@@ -30,7 +30,17 @@ def test_all_is_well():
 
 def test_people_with_one_image_are_counted():
     with pytest.warns(UserWarning, match="2 of 4 training people have one image only"):
-        watching.check_people(np.array([0, 1, 1, 2, 3, 3]))
+        watching.check_people(np.array([0, 1, 1, 2, 3, 3]), 4)
+
+
+def test_batches_with_one_image_of_each_person():
+    with pytest.warns(UserWarning, match="train.images_each is 1"):
+        watching.check_people(np.repeat(np.arange(5), 2), 1)
+
+
+@pytest.mark.usefixtures("no_warning")
+def test_a_loss_near_zero_that_rises_a_little_has_not_exploded():
+    watching.check_epoch(rows(3.0, 0.001, 0.011), people=10)
 
 
 def test_a_loss_that_is_no_number_stops_the_run():
