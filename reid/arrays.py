@@ -1,7 +1,8 @@
-"""Arrays' files, .npy float32, that several processes fill at a time, each its own places."""
+"""Arrays' files, .npy float32: filled by several processes at a time, each its own places; mapped, and let go."""
 
 import io
 import math
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class ArrayFile:
         is_whole = columns.stop - columns.start == self.shape[1]
         descriptor = os.open(self.file, os.O_WRONLY)
         try:
-            for number, part in enumerate([values] if is_whole else values, rows.start):
+            for number, part in enumerate([values] if is_whole else values, rows.start or 0):
                 _write(descriptor, np.ascontiguousarray(part, np.float32), first + number * row)
         finally:
             os.close(descriptor)
@@ -45,3 +46,9 @@ def _write(descriptor: int, values: np.ndarray, at: int) -> None:
     while content:
         written = os.pwrite(descriptor, content, at)
         content, at = content[written:], at + written
+
+
+def release(array: np.ndarray) -> None:
+    """Give back the memory of a mapped array's pages; the next access finds them in the system's cache, or reads."""
+    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array._mmap.madvise(mmap.MADV_DONTNEED)

@@ -4,13 +4,13 @@ A folder a split: global_features.npy [N, D] float32, stripes.npy [N, S, C] floa
 int64. Any system's features can be put there.
 """
 
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from reid.arrays import release
 from reid.errors import InputError
 
 CHUNK = 4096
@@ -30,10 +30,9 @@ class Features:
         return len(self.pids)
 
     def release(self) -> None:
-        """Give back the memory of mapped pages; the next access finds them in the system's cache, if it still can."""
+        """Give back the memory of what is mapped (`arrays.release`)."""
         for array in (self.global_features, self.stripes):
-            if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-                array._mmap.madvise(mmap.MADV_DONTNEED)
+            release(array)
 
 
 class Identities(NamedTuple):
@@ -74,9 +73,7 @@ def read(folder: str | Path) -> Features:
             )
     for name in ("global_features", "stripes"):
         _check_numbers(arrays[name], folder / f"{name}.npy")
-    found = Features(**arrays)
-    found.release()
-    return found
+    return Features(**arrays)
 
 
 def read_identities(folder: str | Path) -> Identities:
@@ -133,6 +130,7 @@ def _check_numbers(array: np.ndarray, file: Path) -> None:
                 "it has no direction to compare. The model is not trained, or a layer is dead; train anew."
             )
         constant = constant and bool((chunk == array[0]).all())
+        release(array)
     if constant:
         raise InputError(
             f"{file} is constant: all {len(array)} images have the same feature, so that no distance tells them apart. "

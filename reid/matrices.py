@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from reid import arrays
+from reid.arrays import ArrayFile
 from reid.errors import InputError
 from reid.neighbours import RANKED
 
@@ -20,33 +22,17 @@ def protocols_in(folder: str | Path) -> list[str]:
     return found
 
 
-def create(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Make files for distances [Q, G] in a new folder -> memory-mapped arrays to be filled, by name."""
-    folder.mkdir(parents=True)
-    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape) for name in names}
-
-
-class RowFile:
-    """A file of distances [Q, G] to be filled by slices of rows, from any thread.
+def create(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, ArrayFile]:
+    """Make files for distances [Q, G] in a new folder -> the files, to be filled by slices, by name.
 
     By writing: the system takes ten times as long for each page of a memory-mapped file that is new, and a full disk
     kills the process there instead of raising OSError.
     """
-
-    def __init__(self, file: Path, shape: tuple[int, int]) -> None:
-        self.file, self.shape = file, shape
-        self.offset = np.lib.format.open_memmap(file, "w+", np.float32, shape).offset
-
-    def __setitem__(self, rows: slice, distances: np.ndarray) -> None:
-        with self.file.open("r+b") as opened:
-            opened.seek(self.offset + rows.start * self.shape[1] * np.float32().nbytes)
-            opened.write(np.ascontiguousarray(distances, np.float32))
-
-
-def create_row_files(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, RowFile]:
-    """As `create`, for a writer that fills whole rows."""
     folder.mkdir(parents=True)
-    return {name: RowFile(folder / f"{name}.npy", shape) for name in names}
+    files = {name: ArrayFile(folder / f"{name}.npy", shape) for name in names}
+    for one in files.values():
+        np.lib.format.open_memmap(one.file, "w+", np.float32, shape)
+    return files
 
 
 def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
@@ -82,6 +68,12 @@ class Sum:
 
 
 Matrix = np.ndarray | Sum
+
+
+def release(matrix: Matrix) -> None:
+    """Give back the memory of a mapped matrix's pages; the next access finds them in the system's cache, or reads."""
+    for part in matrix.parts if isinstance(matrix, Sum) else (matrix,):
+        arrays.release(part)
 
 
 def read_all(folder: Path, shape: tuple[int, int]) -> dict[str, Matrix]:

@@ -28,8 +28,11 @@ def evaluate(features_of: Path, distances: Path, reranked: Path, settings: Evalu
         columns = matrices.read_columns(
             distances / protocol, reranked / protocol, (len(queries.pids), len(gallery.pids))
         )
+        scores = {}
         with tqdm(columns.items(), desc=f"evaluating {protocol}", unit="column", delay=1) as bar:
-            scores = {name: evaluation.score(matrix, *identities, settings) for name, matrix in bar}
+            for name, matrix in bar:
+                scores[name] = evaluation.score(matrix, *identities, settings)
+                matrices.release(matrix)
         run[protocol] = {name: evaluation.percentages(score) for name, score in scores.items()}
         run["counts"][protocol] = {
             "queries": scores["global"].queries,

@@ -51,7 +51,7 @@ def check_epoch(history: list[dict[str, float]], people: int) -> None:
             "diverging. Lower train.learning_rate if it does not come down again.",
             stacklevel=2,
         )
-    if epoch == CHANCE_EPOCHS and row["accuracy"] <= 2 / people:
+    if epoch == CHANCE_EPOCHS and row["accuracy"] <= 1.5 / people:
         warnings.warn(
             f"after {epoch} epochs the accuracy is {row['accuracy']:.4f}, no better than chance among {people} people: "
             "the network does not learn. Look at model.weights, train.learning_rate and the images.",

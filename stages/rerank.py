@@ -26,12 +26,13 @@ def main() -> None:
             queries = features.read(args.features / PROTOCOLS[protocol])
             shape = (len(queries), len(gallery))
             distances = matrices.read_all(args.distances / protocol, shape)
-            written = matrices.create_row_files(out / protocol, RANKED, shape)
+            written = matrices.create(out / protocol, RANKED, shape)
             for name, nearest in neighbours.read(args.distances / protocol / "neighbours.npz").items():
                 missing_pairs = pair_distances(name, queries, gallery)
                 rerank(
                     distances[name], **vars(nearest), pair_distances=missing_pairs, settings=settings, out=written[name]
                 )
+                matrices.release(distances[name])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def test_all_distances_of_a_protocol_and_their_sum(folder):
 
 def test_files_filled_by_rows_in_any_order(tmp_path):
     expected = np.random.default_rng(0).random((7, 3)).astype(np.float32)
-    written = matrices.create_row_files(tmp_path / "full", ("dmli", "global"), (7, 3))
+    written = matrices.create(tmp_path / "full", ("dmli", "global"), (7, 3))
     turned = np.asfortranarray(expected, np.float64)
     for rows in slice(4, 7), slice(0, 1), slice(1, 4):
         written["dmli"][rows] = turned[rows]

@@ -1,6 +1,7 @@
 """The epoch loop on tiny images: the same twice, every row, and bad data said early."""
 
 import math
+import shutil
 import signal
 from dataclasses import replace
 
@@ -232,6 +233,17 @@ def test_bf16_is_for_the_trunk_alone():
     outputs = run._outputs(network, batch)
     torch.testing.assert_close(outputs.logits, network.classifier(feature_map.mean((2, 3))), rtol=1e-6, atol=1e-6)
     assert {one.dtype for one in outputs} == {torch.float32}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_network_makes_the_same_steps():
+    shallow = replace(MODEL, trunk="resnet18", last_layer="maxpool")
+    batch, labels = torch.randn(16, 3, 32, 32), torch.arange(8).repeat_interleave(2)
+    plain, compiled = (Run(8, shallow, SOFTMAX, replace(SETTINGS, compile=on)) for on in (False, True))
+    for _ in range(3):
+        expected, found = plain.step(batch, labels)["loss"], compiled.step(batch, labels)["loss"]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert plain.networks[0].state_dict().keys() == compiled.networks[0].state_dict().keys()
 
 
 def test_a_step_is_adam_on_the_sum_of_the_terms():
