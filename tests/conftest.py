@@ -1,6 +1,7 @@
 """A tiny drawn benchmark and its settings, for the tests that run stages."""
 
 import importlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,10 @@ import pytest
 import yaml
 
 from reid import command
+
+# two tests run at a time: one thread each, and none that keeps a core busy while it waits
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ROOT = Path(__file__).parents[1]
 
