@@ -195,7 +195,9 @@ def killed_in_training(clone, *command):
     assert list(unfinished.glob("*.pt"))
 
 
-@pytest.mark.parametrize("how", [["repro", "report"], ["exp", "run", "report"], ["exp", "run", "--temp", "report"]])
+@pytest.mark.parametrize(
+    "how", [["repro", "report"], ["exp", "run", "report"], ["exp", "run", "--temp", "--name", "killed-once", "report"]]
+)
 def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_path):
     file, before = clone.folder / "params.yaml", (clone.folder / "params.yaml").read_text()
     params = yaml.safe_load(before)
@@ -206,7 +208,7 @@ def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_p
     clone("dvc", *how)
     assert list((clone.folder / "unfinished").iterdir()) == []
     if "--temp" in how:
-        clone("dvc", "exp", "apply", clone("dvc", "exp", "list", "--name-only").splitlines()[0])
+        clone("dvc", "exp", "apply", "killed-once")
     model = clone.folder / "models/synthetic/softmax"
     assert json.loads((model / "training.json").read_text())["resumed"] == 1
     cell = ("--dataset", "synthetic", "--loss", "softmax")
