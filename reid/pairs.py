@@ -31,10 +31,12 @@ def pair_distances(name: str, queries: Features, gallery: Features) -> PairDista
         found = np.zeros(len(rows), np.float32)
 
         def add(some: slice) -> None:
-            for add_distances, *features in parts:
-                add_distances(rows[some], columns[some], *features, found[some])
+            for add_distances, *both in parts:
+                add_distances(rows[some], columns[some], *both, found[some])
 
         list(in_threads(add, len(rows), PAIRS_AT_ONCE))
+        for side in (queries, gallery):
+            side.release()
         return found
 
     return compute
