@@ -50,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
 
     size = clusters.SIZES[args.size].scaled(args.scale)
-    options = {"size": asdict(size), "repeats": 30} | {
+    options = {"size": asdict(size), "repeats": 200} | {
         name: getattr(args, name) for name in ("channels", "textbook", "compared")
     }
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
