@@ -47,17 +47,22 @@ def longer(params, minutes, file):
     return file
 
 
-def run_stage(name, *arguments):
-    """Run a stage as its command does -> the exit code, or the error that goes with exit code 1."""
-    stage = importlib.import_module(f"stages.{name}")
-    before, sys.argv = sys.argv, [f"stages.{name}", *map(str, arguments)]
+def run_module(name, *arguments):
+    """Run a module as its command does -> the exit code, or the error that goes with exit code 1."""
+    module = importlib.import_module(name)
+    before, sys.argv = sys.argv, [name, *map(str, arguments)]
     try:
-        command.run(stage.main)
+        command.run(module.main)
     except SystemExit as stopped:
         return stopped.code
     finally:
         sys.argv = before
     return 0
+
+
+def run_stage(name, *arguments):
+    """The same for a stage."""
+    return run_module(f"stages.{name}", *arguments)
 
 
 @pytest.fixture(scope="session")

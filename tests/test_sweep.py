@@ -2,30 +2,21 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
 import yaml
 
-from reid import command, reranking, sweep
+from reid import reranking, sweep
 from reid.evaluation import evaluate
 from reid.neighbours import Neighbours
 from reid.reranking import RerankSettings, rerank
-from tests.conftest import run_stage
+from tests.conftest import run_module, run_stage
 from tests.test_reranking import Pairs, clustered
 
 
 def run(*arguments):
-    """Run the command -> the exit code, or the error that goes with exit code 1."""
-    before, sys.argv = sys.argv, ["reid.sweep", *map(str, arguments)]
-    try:
-        command.run(sweep.main)
-    except SystemExit as stopped:
-        return stopped.code
-    finally:
-        sys.argv = before
-    return 0
+    return run_module("reid.sweep", *arguments)
 
 
 @pytest.mark.parametrize("protocol", ["full", "partial"])
