@@ -1,4 +1,6 @@
-"""A process's own memory, without the files that it has mapped, which the system may drop at any time."""
+"""A process's own memory, without the files that it has mapped, which the system may drop at any
+time.
+"""
 
 import threading
 from pathlib import Path
@@ -7,7 +9,9 @@ STATUS = Path("/proc/self/status")
 
 
 class OwnMemory(threading.Thread):
-    """While entered, looks every 20 ms; `most` is the most bytes seen, or None where the system does not tell."""
+    """While entered, looks every 20 ms; `most` is the most bytes seen, or None where the system
+    does not tell.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from reid import distances
-from reid.distances import Comparison, DistanceSettings
-from reid.evaluation import evaluate, percentages
-from reid.features import Features
-from reid.pairs import pair_distances
-from reid.reranking import RerankSettings, rerank
+from reid.arrays.features import Features
+from reid.distances import all_pairs
+from reid.distances.all_pairs import Comparison, DistanceSettings
+from reid.reranking.pair_distances import pair_distances
+from reid.reranking.rerank import RerankSettings, rerank
+from reid.results.metrics import evaluate, percentages
 
 
 def of_people(images: Features, people: int) -> Features:
@@ -23,13 +23,17 @@ def scores(
 ) -> dict[str, dict[str, float]]:
     """Rank-1 and mAP in percent of every column."""
     comparison = Comparison(settings, torch.device("cpu"))
-    columns = {name: np.empty((len(queries), len(gallery)), np.float32) for name in distances.NAMES}
-    within = distances.gallery_lists(gallery, comparison, lambda pairs: None)
-    lists = distances.query_distances(queries, gallery, within, comparison, columns, lambda pairs: None)
+    columns = {name: np.empty((len(queries), len(gallery)), np.float32) for name in all_pairs.NAMES}
+    within = all_pairs.gallery_lists(gallery, comparison, lambda pairs: None)
+    lists = all_pairs.query_distances(
+        queries, gallery, within, comparison, columns, lambda pairs: None
+    )
     columns["global_dmli"] = columns["global"] + columns["dmli"]
     for name, nearest in lists.items():
         missing_pairs = pair_distances(name, queries, gallery)
-        columns[f"{name}_rk"] = rerank(columns[name], **vars(nearest), pair_distances=missing_pairs, settings=reranking)
+        columns[f"{name}_rk"] = rerank(
+            columns[name], **vars(nearest), pair_distances=missing_pairs, settings=reranking
+        )
     labels = queries.pids, gallery.pids, queries.camids, gallery.camids
     found = {name: percentages(evaluate(matrix, *labels)) for name, matrix in columns.items()}
     return {name: {score: found[name][score] for score in ("rank1", "mAP")} for name in found}

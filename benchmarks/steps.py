@@ -1,8 +1,10 @@
-"""The measured steps, each run in a process of its own: `python -m benchmarks.steps STEP FOLDER OPTIONS` prints JSON.
+"""The measured steps, each run in a process of its own: `python -m benchmarks.steps STEP FOLDER
+OPTIONS` prints JSON.
 
-A step's `seconds` leave out the start of Python and imports. `peak` is the most memory the process ever held (as the
-system counts it, with the files it has mapped), `own` the most without those files, looked at every 20 ms. The
-`cpu_seconds` of a step, all threads together, tell on a busy machine what `seconds` would be on a quiet one.
+A step's `seconds` leave out the start of Python and imports. `peak` is the most memory the process
+ever held (as the system counts it, with the files it has mapped), `own` the most without those
+files, looked at every 20 ms. The `cpu_seconds` of a step, all threads together, tell on a busy
+machine what `seconds` would be on a quiet one.
 """
 
 import json
@@ -23,11 +25,13 @@ import stages.evaluate
 import stages.rerank
 from benchmarks import clusters, precisions, textbook
 from benchmarks.memory import OwnMemory
-from reid import command, config, distances, features, matrices
-from reid.distances import DistanceSettings
-from reid.features import Features
-from reid.reranking import RerankSettings
-from reid.tiles import PRODUCTS, operand
+from reid.arrays import features, matrices
+from reid.arrays.features import Features
+from reid.distances import all_pairs
+from reid.distances.all_pairs import DistanceSettings
+from reid.distances.tile import PRODUCTS, operand
+from reid.reranking.rerank import RerankSettings
+from reid.runtime import cli, config
 
 CPU = torch.device("cpu")
 PARAMS = "params.yaml"
@@ -36,7 +40,11 @@ Found = dict[str, Any]
 
 def write_features(folder: Path, options: Found) -> Found:
     """Write the random features that all other steps read."""
-    return _timed(lambda: clusters.write(folder / "features", clusters.Size(**options["size"]), options["channels"]))
+    return _timed(
+        lambda: clusters.write(
+            folder / "features", clusters.Size(**options["size"]), options["channels"]
+        )
+    )
 
 
 def distances_stage(folder: Path, options: Found) -> Found:
@@ -56,7 +64,9 @@ def evaluate_stage(folder: Path, options: Found) -> Found:
 
 
 def bare_products(folder: Path, options: Found) -> Found:
-    """The matrix products alone, of some tiles, times the number of tiles: what nothing can be faster than."""
+    """The matrix products alone, of some tiles, times the number of tiles: what nothing can be
+    faster than.
+    """
     settings, (queries, gallery) = _settings(folder), _features(folder)
     sides = [
         operand(gallery.stripes[:count], settings.precision, CPU)
@@ -74,32 +84,55 @@ def bare_products(folder: Path, options: Found) -> Found:
             product(a, b.T, out=cells)
             torch.mm(left, right.T, out=squares)
 
-    pairs_in_all = distances.pairs_to_compute(len(gallery), [len(queries)], settings)
+    pairs_in_all = all_pairs.pairs_to_compute(len(gallery), [len(queries)], settings)
     share = options["repeats"] * len(left) * len(right) / pairs_in_all
-    return {"seconds": _timed(some)["seconds"] / share, "share": min(share, 1), "pairs": pairs_in_all}
+    return {
+        "seconds": _timed(some)["seconds"] / share,
+        "share": min(share, 1),
+        "pairs": pairs_in_all,
+    }
 
 
 def textbook_distances(folder: Path, options: Found) -> Found:
-    """Both passes on some pairs; times the pairs: DMLI of query-gallery, query-query, gallery-gallery, local of one."""
+    """Both passes on some pairs; times the pairs: DMLI of query-gallery, query-query,
+    gallery-gallery, local of one.
+    """
     queries, gallery = _features(folder)
-    a, b = (torch.nn.functional.normalize(torch.tensor(x.stripes[:128]), dim=-1).numpy() for x in (queries, gallery))
+    a, b = (
+        torch.nn.functional.normalize(torch.tensor(x.stripes[:128]), dim=-1).numpy()
+        for x in (queries, gallery)
+    )
     between = len(queries) * len(gallery)
-    both = _timed(lambda: textbook.dmli(a, b))["seconds"], _timed(lambda: textbook.unaligned(a, b))["seconds"]
+    both = (
+        _timed(lambda: textbook.dmli(a, b))["seconds"],
+        _timed(lambda: textbook.unaligned(a, b))["seconds"],
+    )
     done = len(a) * len(b)
-    seconds = both[0] * (between + len(queries) ** 2 + len(gallery) ** 2) / done + both[1] * between / done
+    seconds = (
+        both[0] * (between + len(queries) ** 2 + len(gallery) ** 2) / done
+        + both[1] * between / done
+    )
     return {"seconds": seconds, "share": done / between}
 
 
 def textbook_rerank(folder: Path, options: Found) -> Found:
-    """Dense re-ranking of the global distance of some images, times the square of their share; three times of that."""
+    """Dense re-ranking of the global distance of some images, times the square of their share;
+    three times of that.
+    """
     queries, gallery = _features(folder)
     images = len(queries) + len(gallery)
     share = min(1, options["textbook"] / images)
-    some = [torch.tensor(x.global_features[: max(2, int(share * len(x)))]) for x in (queries, gallery)]
+    some = [
+        torch.tensor(x.global_features[: max(2, int(share * len(x)))]) for x in (queries, gallery)
+    ]
     unit = torch.nn.functional.normalize(torch.cat(some), dim=-1)
-    square = distances.global_squares(unit, unit).numpy()
+    square = all_pairs.global_squares(unit, unit).numpy()
     settings = _rerank(folder)
-    found = _timed(lambda: textbook.rerank(square, len(some[0]), settings.k1, settings.k2, settings.lambda_value))
+    found = _timed(
+        lambda: textbook.rerank(
+            square, len(some[0]), settings.k1, settings.k2, settings.lambda_value
+        )
+    )
     return {"seconds": 3 * found["seconds"] / share**2, "share": share}
 
 
@@ -114,8 +147,12 @@ def textbook_evaluate_loop(folder: Path, options: Found) -> Found:
 
 
 def _textbook_evaluation(evaluate: Callable, folder: Path, most: int) -> Found:
-    queries, gallery = (features.read_identities(folder / "features" / split) for split in ("query", "gallery"))
-    matrix = matrices.read(folder / "distances/full/global.npy", (len(queries.pids), len(gallery.pids)))
+    queries, gallery = (
+        features.read_identities(folder / "features" / split) for split in ("query", "gallery")
+    )
+    matrix = matrices.read(
+        folder / "distances/full/global.npy", (len(queries.pids), len(gallery.pids))
+    )
     some = slice(0, max(most, 1))
     labels = queries.pids[some], gallery.pids, queries.camids[some], gallery.camids
     rows = np.array(matrix[some])
@@ -127,10 +164,17 @@ def _textbook_evaluation(evaluate: Callable, folder: Path, most: int) -> Found:
 def compare_precisions(folder: Path, options: Found) -> Found:
     """Rank-1 and mAP of every column in every precision, on some of the people."""
     queries, gallery = _features(folder)
-    people = max(2, round(options["size"]["people"] * min(1, options["compared"] / (len(queries) + len(gallery)))))
+    people = max(
+        2,
+        round(
+            options["size"]["people"] * min(1, options["compared"] / (len(queries) + len(gallery)))
+        ),
+    )
     queries, gallery = precisions.of_people(queries, people), precisions.of_people(gallery, people)
     found = {
-        precision: precisions.scores(queries, gallery, replace(_settings(folder), precision=precision), _rerank(folder))
+        precision: precisions.scores(
+            queries, gallery, replace(_settings(folder), precision=precision), _rerank(folder)
+        )
         for precision in PRODUCTS
     }
     return {"seconds": 0.0, "queries": len(queries), "gallery": len(gallery), "scores": found}
@@ -152,8 +196,13 @@ STEPS: dict[str, Callable[[Path, Found], Found]] = {
 
 def _stage(stage: ModuleType, folder: Path, *paths: str) -> Found:
     """Run a stage as its command does, on paths in the folder."""
-    sys.argv = [stage.__name__, *(str(folder / path) for path in paths), "--params", str(folder / PARAMS)]
-    return _timed(lambda: command.run(stage.main))
+    sys.argv = [
+        stage.__name__,
+        *(str(folder / path) for path in paths),
+        "--params",
+        str(folder / PARAMS),
+    ]
+    return _timed(lambda: cli.run(stage.main))
 
 
 def _timed(step: Callable[[], None]) -> Found:
@@ -167,11 +216,15 @@ def _features(folder: Path) -> tuple[Features, Features]:
 
 
 def _settings(folder: Path) -> DistanceSettings:
-    return config.settings(DistanceSettings, config.section(config.read(folder / PARAMS), "distances"), "distances")
+    return config.settings(
+        DistanceSettings, config.section(config.read(folder / PARAMS), "distances"), "distances"
+    )
 
 
 def _rerank(folder: Path) -> RerankSettings:
-    return config.settings(RerankSettings, config.section(config.read(folder / PARAMS), "rerank"), "rerank")
+    return config.settings(
+        RerankSettings, config.section(config.read(folder / PARAMS), "rerank"), "rerank"
+    )
 
 
 def main() -> None:
@@ -181,7 +234,9 @@ def main() -> None:
     with memory:
         found = STEPS[name](Path(folder), json.loads(options))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({**found, "peak": peak, "own": memory.most, "threads": torch.get_num_threads()}))
+    print(
+        json.dumps({**found, "peak": peak, "own": memory.most, "threads": torch.get_num_threads()})
+    )
 
 
 if __name__ == "__main__":

@@ -17,31 +17,50 @@ def markdown(result: dict[str, Any]) -> str:
     """The results of the steps that were run, as a paragraph and two tables."""
     steps, size, machine = result["steps"], result["size"], result["machine"]
     head = (
-        f"`{result['command']}`: {size['queries']:,} queries x {size['gallery']:,} gallery images, 8 stripes x "
-        f"{result['channels']:,} channels, {result['precision']}, on {machine['threads']} threads of {machine['cpu']}. "
-        "`peak` is all memory of the step's process, `own` that without mapped files; Python and its libraries take "
-        "0.6 GB and 0.3 GB of them."
+        f"`{result['command']}`: {size['queries']:,} queries x {size['gallery']:,} gallery images, "
+        f"8 stripes x {result['channels']:,} channels, {result['precision']}, on "
+        f"{machine['threads']} threads of {machine['cpu']}. `peak` is all memory of the step's "
+        "process, `own` that without mapped files; Python and its libraries take 0.6 GB and 0.3 "
+        "GB of them."
     )
-    parts = [head, _times(steps), _ratio(steps), _shares(steps), _precisions(steps.get("precisions"))]
+    parts = [
+        head,
+        _times(steps),
+        _ratio(steps),
+        _shares(steps),
+        _precisions(steps.get("precisions")),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _times(steps: dict[str, Any]) -> str:
-    lines = ["| step | seconds | peak GB | own GB | textbook, seconds | times as fast |", "|---|---|---|---|---|---|"]
-    rows = {name: (steps[name], steps.get(f"textbook {name}")) for name in ("products", *CHAIN) if name in steps}
+    lines = [
+        "| step | seconds | peak GB | own GB | textbook, seconds | times as fast |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = {
+        name: (steps[name], steps.get(f"textbook {name}"))
+        for name in ("products", *CHAIN)
+        if name in steps
+    }
     if {"evaluate", "textbook evaluate loop"} <= set(steps):
         rows["evaluate loop"] = steps["evaluate"], steps["textbook evaluate loop"]
     if all(name in steps for name in CHAIN):
         plain = [rows[name][1] for name in CHAIN]
         chain = {"seconds": sum(steps[name]["seconds"] for name in CHAIN)}
         chain |= {key: max((steps[name][key] or 0) for name in CHAIN) for key in ("peak", "own")}
-        rows["chain"] = chain, {"seconds": sum(step["seconds"] for step in plain)} if all(plain) else None
+        rows["chain"] = (
+            chain,
+            {"seconds": sum(step["seconds"] for step in plain)} if all(plain) else None,
+        )
     return "\n".join(lines + [_row(name, *steps) for name, steps in rows.items()])
 
 
 def _row(name: str, step: dict[str, Any], plain: dict[str, Any] | None) -> str:
     seconds, memory = step["seconds"], (f"{(step[key] or 0) / 1e9:.2f}" for key in ("peak", "own"))
-    compared = (f"{plain['seconds']:,.1f}", f"{plain['seconds'] / seconds:.1f}") if plain else ("", "")
+    compared = (
+        (f"{plain['seconds']:,.1f}", f"{plain['seconds'] / seconds:.1f}") if plain else ("", "")
+    )
     return f"| {' | '.join((WHAT[name], f'{seconds:,.2f}', *memory, *compared))} |"
 
 
@@ -54,7 +73,9 @@ def _ratio(steps: dict[str, Any]) -> str:
 
 
 def _shares(steps: dict[str, Any]) -> str:
-    told = [f"{name} {step['share']:.3%}" for name, step in steps.items() if step.get("share", 1) < 1]
+    told = [
+        f"{name} {step['share']:.3%}" for name, step in steps.items() if step.get("share", 1) < 1
+    ]
     return f"Measured on a part and scaled: {', '.join(told)}." if told else ""
 
 
@@ -63,11 +84,15 @@ def _precisions(found: dict[str, Any] | None) -> str:
         return ""
     scores = found["scores"]
     lines = [
-        f"Rank-1 / mAP in percent by precision, {found['queries']:,} queries x {found['gallery']:,} gallery images:\n",
+        f"Rank-1 / mAP in percent by precision, {found['queries']:,} queries x "
+        f"{found['gallery']:,} gallery images:\n",
         f"| column | {' | '.join(scores)} |",
         "|---" * (1 + len(scores)) + "|",
     ]
     for column in next(iter(scores.values())):
-        cells = (f"{score[column]['rank1']:.2f} / {score[column]['mAP']:.2f}" for score in scores.values())
+        cells = (
+            f"{score[column]['rank1']:.2f} / {score[column]['mAP']:.2f}"
+            for score in scores.values()
+        )
         lines.append(f"| {column} | {' | '.join(cells)} |")
     return "\n".join(lines)

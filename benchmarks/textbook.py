@@ -1,8 +1,9 @@
-"""The algorithms as the papers state them, in plain NumPy, to compare with: each step on its own, nothing shared.
+"""The algorithms as the papers state them, in plain NumPy, to compare with: each step on its own,
+nothing shared.
 
-Distances: Luo et al., "AlignedReID++", 2019, section 3.2, one pass for DMLI and one for the unaligned distance.
-Re-ranking: Zhong et al., CVPR 2017, section 3, on N x N matrices. CMC and AP: Zheng et al., ICCV 2015, by sorting and
-by a loop.
+Distances: Luo et al., "AlignedReID++", 2019, section 3.2, one pass for DMLI and one for the
+unaligned distance. Re-ranking: Zhong et al., CVPR 2017, section 3, on N x N matrices. CMC and AP:
+Zheng et al., ICCV 2015, by sorting and by a loop.
 """
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy import ndarray
 
 
 def stripe_costs(a: ndarray, b: ndarray) -> ndarray:
-    """Unit stripes [N, S, C] and [M, S, C] -> tanh(d/2) of all stripes of all pairs [N, M, S, S]."""
+    """Unit stripes [N, S, C] and [M, S, C] -> tanh(d/2) of all stripes of all pairs [N, M, S,
+    S].
+    """
     products = np.einsum("nsc,mtc->nmst", a, b, optimize=True)
     return np.tanh(np.sqrt(np.maximum(2 - 2 * products, 1e-12)) / 2)
 
@@ -22,7 +25,9 @@ def dmli(a: ndarray, b: ndarray) -> ndarray:
     path[:, :, 0, 1] = 0
     for i in range(costs.shape[2]):
         for j in range(costs.shape[3]):
-            path[:, :, i + 1, j + 1] = costs[:, :, i, j] + np.minimum(path[:, :, i, j + 1], path[:, :, i + 1, j])
+            path[:, :, i + 1, j + 1] = costs[:, :, i, j] + np.minimum(
+                path[:, :, i, j + 1], path[:, :, i + 1, j]
+            )
     return path[:, :, -1, -1]
 
 
@@ -32,7 +37,9 @@ def unaligned(a: ndarray, b: ndarray) -> ndarray:
 
 
 def rerank(distances: ndarray, queries: int, k1: int, k2: int, share: float) -> ndarray:
-    """Distances of all images [N, N], queries first -> re-ranked [Q, G]; `share` is the paper's lambda."""
+    """Distances of all images [N, N], queries first -> re-ranked [Q, G]; `share` is the paper's
+    lambda.
+    """
     scaled = distances / distances.max(1, keepdims=True)
     order = np.argsort(scaled, axis=1)
     encoding = np.zeros_like(scaled)
@@ -71,9 +78,15 @@ def _expanded(order: ndarray, image: int, k1: int) -> ndarray:
 
 
 def evaluate(
-    distances: ndarray, query_pids: ndarray, gallery_pids: ndarray, query_camids: ndarray, gallery_camids: ndarray
+    distances: ndarray,
+    query_pids: ndarray,
+    gallery_pids: ndarray,
+    query_camids: ndarray,
+    gallery_camids: ndarray,
 ) -> tuple[float, float]:
-    """Distances [Q, G] and the labels of both sides -> rank-1 and mAP, as fractions, by a full sort of each row."""
+    """Distances [Q, G] and the labels of both sides -> rank-1 and mAP, as fractions, by a full
+    sort of each row.
+    """
     firsts, precisions = [], []
     for row, pid, camid in zip(distances, query_pids, query_camids, strict=True):
         order = np.argsort(row)
@@ -86,7 +99,11 @@ def evaluate(
 
 
 def evaluate_loop(
-    distances: ndarray, query_pids: ndarray, gallery_pids: ndarray, query_camids: ndarray, gallery_camids: ndarray
+    distances: ndarray,
+    query_pids: ndarray,
+    gallery_pids: ndarray,
+    query_camids: ndarray,
+    gallery_camids: ndarray,
 ) -> tuple[float, float]:
     """As `evaluate`, in plain Python: down each query's ranking, image by image."""
     firsts, precisions = [], []
@@ -94,7 +111,10 @@ def evaluate_loop(
         rank = hits = first = 0
         total = 0.0
         for image in np.argsort(row):
-            if gallery_pids[image] == query_pids[query] and gallery_camids[image] == query_camids[query]:
+            if (
+                gallery_pids[image] == query_pids[query]
+                and gallery_camids[image] == query_camids[query]
+            ):
                 continue
             rank += 1
             if gallery_pids[image] == query_pids[query]:

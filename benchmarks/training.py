@@ -1,7 +1,9 @@
-"""Measure training: images a second of the loop, which draws and augments batches, over the bare step on ready ones.
+"""Measure training: images a second of the loop, which draws and augments batches, over the bare
+step on ready ones.
 
-Both take the same network, loss, optimiser and batch size, in turns in one process, so that what else the machine does
-meets both. The set is noise of the dataset's image size; the model is the one that params.yaml gives the dataset.
+Both take the same network, loss, optimiser and batch size, in turns in one process, so that what
+else the machine does meets both. The set is noise of the dataset's image size; the model is the
+one that params.yaml gives the dataset.
 """
 
 import argparse
@@ -18,12 +20,12 @@ import torch
 from tqdm import trange
 
 from benchmarks.__main__ import machine
-from reid import config
-from reid.augmentation import enlarged_size
 from reid.losses import LossSettings
 from reid.model import ModelSettings
-from reid.state import Run, TrainSettings
-from reid.training import Batches, TrainingSet, deterministic
+from reid.runtime import config
+from reid.training.augmentation import enlarged_size
+from reid.training.loop import Batches, TrainingSet, deterministic
+from reid.training.run import Run, TrainSettings
 
 IMAGES_EACH = 8  # of every person of the set
 
@@ -31,15 +33,23 @@ IMAGES_EACH = 8  # of every person of the set
 def main() -> None:
     """Parse the command line, measure, and write the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    parser.add_argument("--dataset", default="synthetic", help="whose model and recipe (default: %(default)s)")
+    parser.add_argument(
+        "--dataset", default="synthetic", help="whose model and recipe (default: %(default)s)"
+    )
     parser.add_argument("--loss", default="ls", help="an entry of `losses` (default: %(default)s)")
     parser.add_argument("--people", type=int, default=200, help="of the set (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=50, help="of each in one turn (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=50, help="of each in one turn (default: %(default)s)"
+    )
     parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="default: %(default)s"
+    )
     parser.add_argument("--compile", action="store_true", help="the network by torch.compile")
     parser.add_argument("--device", default="auto", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s"
+    )
     args = parser.parse_args()
 
     params, cell = config.read("params.yaml"), (args.dataset, args.loss)
@@ -73,7 +83,11 @@ def measure(
     loop_seconds, bare_seconds = [], []
     for turn in trange(args.turns + 1, desc="training", unit="turn"):  # the first warms up
         bare = timed(lambda step: run.step(*ready), args.steps, run.device)
-        loop = timed(lambda step: run.step(*batches.load(chosen[step % len(chosen)], 1, step)), args.steps, run.device)
+        loop = timed(
+            lambda step: run.step(*batches.load(chosen[step % len(chosen)], 1, step)),
+            args.steps,
+            run.device,
+        )
         if turn:
             bare_seconds.append(bare)
             loop_seconds.append(loop)
@@ -83,7 +97,9 @@ def measure(
         "precision": settings.precision,
         "loop_images_per_second": images / statistics.median(loop_seconds),
         "bare_images_per_second": images / statistics.median(bare_seconds),
-        "loop_over_bare": statistics.median(b / a for a, b in zip(loop_seconds, bare_seconds, strict=True)),
+        "loop_over_bare": statistics.median(
+            b / a for a, b in zip(loop_seconds, bare_seconds, strict=True)
+        ),
     }
 
 
@@ -93,7 +109,9 @@ def noise(people: int, of_model: ModelSettings, crop: str) -> TrainingSet:
     labels = np.repeat(np.arange(people), IMAGES_EACH)
     plain = rng.integers(256, size=(len(labels), *size, 3), dtype=np.uint8)
     enlarged = rng.integers(256, size=(len(labels), *enlarged_size(*size), 3), dtype=np.uint8)
-    return TrainingSet(plain, enlarged if crop == "enlarge" else None, labels, np.zeros_like(labels))
+    return TrainingSet(
+        plain, enlarged if crop == "enlarge" else None, labels, np.zeros_like(labels)
+    )
 
 
 def timed(step: Callable[[int], object], steps: int, device: torch.device) -> float:

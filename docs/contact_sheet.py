@@ -1,4 +1,5 @@
-"""Draws docs/people.jpg: eight people of the built-in benchmark (rows) under its six cameras (columns), twice enlarged.
+"""Draws docs/people.jpg: eight people of the built-in benchmark (rows) under its six cameras
+(columns), twice enlarged.
 
 Run it from the project's folder: `python docs/contact_sheet.py`.
 """
@@ -11,11 +12,16 @@ from PIL import Image
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
-from reid import config, synthetic  # noqa: E402
+from reid.datasets.synthetic import benchmark  # noqa: E402
+from reid.runtime import config  # noqa: E402
 
-SOURCE = dict(config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"])
+SOURCE = dict(
+    config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"]
+)
 SETTINGS = config.settings(
-    synthetic.SyntheticSettings, {key: value for key, value in SOURCE.items() if key != "reader"}, "synthetic"
+    benchmark.SyntheticSettings,
+    {key: value for key, value in SOURCE.items() if key != "reader"},
+    "synthetic",
 )
 PEOPLE, CAMERAS, ENLARGED, GAP = range(24, 32), range(1, 7), 2, 2
 
@@ -25,10 +31,13 @@ def main() -> None:
     wide, tall = SETTINGS.width * ENLARGED + GAP, SETTINGS.height * ENLARGED + GAP
     sheet = Image.new("RGB", (wide * len(CAMERAS) - GAP, tall * len(PEOPLE) - GAP), "white")
     for row, pid in enumerate(PEOPLE):
-        person = synthetic.dress(SETTINGS.seed, pid, SETTINGS.lookalikes)
+        person = benchmark.dress(SETTINGS.seed, pid, SETTINGS.lookalikes)
         for column, camid in enumerate(CAMERAS):
-            image = synthetic.draw_shot(SETTINGS, synthetic.Shot(pid, camid, 0, ""), person)
-            sheet.paste(image.resize((wide - GAP, tall - GAP), Image.Resampling.BICUBIC), (column * wide, row * tall))
+            image = benchmark.draw_shot(SETTINGS, benchmark.Shot(pid, camid, 0, ""), person)
+            sheet.paste(
+                image.resize((wide - GAP, tall - GAP), Image.Resampling.BICUBIC),
+                (column * wide, row * tall),
+            )
     sheet.save(DOCS / "people.jpg", quality=82)
 
 

@@ -1,4 +1,5 @@
-"""Draw docs/ablation.png, the README's figure, from the committed metrics/tables/*.json: `python docs/figures.py`.
+"""Draw docs/ablation.png, the README's figure, from the committed metrics/tables/*.json: `python
+docs/figures.py`.
 
 Run it from the project's folder, with the project installed (`pip install -e .`).
 """
@@ -6,8 +7,9 @@ Run it from the project's folder, with the project installed (`pip install -e .`
 import json
 from pathlib import Path
 
-from reid import command, plots
-from reid.errors import InputError
+from reid.results import plots
+from reid.runtime import cli
+from reid.runtime.errors import InputError
 
 
 def main() -> None:
@@ -15,12 +17,16 @@ def main() -> None:
     tables = {}
     for path in sorted(Path("metrics/tables").glob("*.json")):
         try:
-            tables[path.stem.replace("_partial", ", partial queries")] = json.loads(path.read_bytes())
+            tables[path.stem.replace("_partial", ", partial queries")] = json.loads(
+                path.read_bytes()
+            )
         except ValueError as error:
-            raise InputError(f"{path} is not valid JSON: {error}. Make it again with `dvc repro tables`.") from None
-    with command.whole("docs/ablation.png") as draft:
+            raise InputError(
+                f"{path} is not valid JSON: {error}. Make it again with `dvc repro tables`."
+            ) from None
+    with cli.whole("docs/ablation.png") as draft:
         plots.ablation_figure(tables, draft)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

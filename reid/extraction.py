@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reid import features, images, processes
-from reid.arrays import ArrayFile
-from reid.errors import InputError
+from reid import images
+from reid.arrays import features
+from reid.arrays.npy import ArrayFile
 from reid.model import Network
-from reid.packs import Split
+from reid.prepared import Split
+from reid.runtime import distributed
+from reid.runtime.errors import InputError
 from reid.threads import on_all_cores, one_by_one
 
 
@@ -30,21 +32,32 @@ class ExtractSettings:
 def extract(network: Network, split: Split, folder: Path, batch: int, device: torch.device) -> None:
     """Write the global features [N, D] and test stripes [N, S, D] of a split's images to `folder`.
 
-    The bytes are the same for any number of processes, which share the batches, and of cores, each of which has a batch
-    of its own. Raises InputError for an empty split and for a corrupt image.
+    The bytes are the same for any number of processes, which share the batches, and of cores, each
+    of which has a batch of its own. Raises InputError for an empty split and for a corrupt image.
     """
     if not len(split):
         raise InputError(
-            f"split {split.name} holds no image: wanted at least one. Look at the dataset's statistics.json."
+            f"split {split.name} holds no image: wanted at least one. Look at the dataset's "
+            "statistics.json."
         )
     network = network.to(device, memory_format=torch.channels_last).eval()
     stripes = (network.settings.stripes, network.channels)
-    processes.made(folder, lambda: features.create(folder, split.pids, split.camids, network.channels, stripes))
+    distributed.made(
+        folder, lambda: features.create(folder, split.pids, split.camids, network.channels, stripes)
+    )
     global_file = ArrayFile(folder / "global_features.npy", (len(split), network.channels))
     stripes_file = ArrayFile(folder / "stripes.npy", (len(split), *stripes))
-    batches = processes.share([slice(at, min(at + batch, len(split))) for at in range(0, len(split), batch)])
+    batches = distributed.share(
+        [slice(at, min(at + batch, len(split))) for at in range(0, len(split), batch)]
+    )
     own = sum(rows.stop - rows.start for rows in batches)
-    with tqdm(total=own, desc=f"extracting {split.name}", unit="image", delay=1, disable=processes.rank() > 0) as bar:
+    with tqdm(
+        total=own,
+        desc=f"extracting {split.name}",
+        unit="image",
+        delay=1,
+        disable=distributed.rank() > 0,
+    ) as bar:
 
         def write(found: tuple[slice, Tensor, Tensor]) -> None:
             rows, global_features, stripes = found
@@ -56,7 +69,9 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
 
 
 @torch.no_grad()  # here, because it holds for a thread
-def _described(network: Network, split: Split, rows: slice, device: torch.device) -> tuple[Tensor, Tensor]:
+def _described(
+    network: Network, split: Split, rows: slice, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Some images' global features [N, D] and stripes [N, S, D], in the CPU's memory."""
     size = network.settings.height, network.settings.width
     decoded = torch.from_numpy(images.decode(split, *size, range(rows.start, rows.stop)))

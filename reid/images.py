@@ -11,17 +11,20 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from reid.errors import InputError
-from reid.packs import Split
+from reid.prepared import Split
+from reid.runtime.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
 
 
-def decode(split: Split, height: int, width: int, indices: Sequence[int] | None = None) -> np.ndarray:
-    """The images `indices` (None: all) of a split as RGB, resized by PIL's bilinear filter: [N, H, W, 3] uint8.
+def decode(
+    split: Split, height: int, width: int, indices: Sequence[int] | None = None
+) -> np.ndarray:
+    """The images `indices` (None: all) of a split as RGB, resized by PIL's bilinear filter: [N, H,
+    W, 3] uint8.
 
-    Decodes in threads, with a progress bar past one second. Raises InputError naming the split and the image that is
-    corrupt.
+    Decodes in threads, with a progress bar past one second. Raises InputError naming the split and
+    the image that is corrupt.
     """
     return decode_sizes(split, [(height, width)], indices)[0]
 
@@ -29,7 +32,9 @@ def decode(split: Split, height: int, width: int, indices: Sequence[int] | None 
 def decode_sizes(
     split: Split, sizes: Sequence[tuple[int, int]], indices: Sequence[int] | None = None
 ) -> list[np.ndarray]:
-    """As `decode`, at several sizes (height, width) from one decoding: [N, H, W, 3] uint8 of each size."""
+    """As `decode`, at several sizes (height, width) from one decoding: [N, H, W, 3] uint8 of each
+    size.
+    """
     indices = range(len(split)) if indices is None else indices
     images = [np.empty((len(indices), *size, 3), np.uint8) for size in sizes]
 
@@ -39,13 +44,17 @@ def decode_sizes(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(fill, range(len(indices)))
-        for _ in tqdm(done, f"decoding {split.name}", len(indices), unit="image", delay=1, leave=False):
+        for _ in tqdm(
+            done, f"decoding {split.name}", len(indices), unit="image", delay=1, leave=False
+        ):
             pass
     return images
 
 
 def normalise(batch: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], ImageNet's mean 0 and deviation 1, in channels_last order."""
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], ImageNet's mean 0 and deviation 1, in
+    channels_last order.
+    """
     return standardise(to_unit_range(batch))
 
 
@@ -68,6 +77,7 @@ def _decode_one(split: Split, index: int, sizes: Sequence[tuple[int, int]]) -> l
             return [np.asarray(rgb.resize(size[::-1], Image.Resampling.BILINEAR)) for size in sizes]
     except Exception as error:  # a damaged file raises nearly anything
         raise InputError(
-            f"image {split.names[index]} of split {split.name} is corrupt ({type(error).__name__}): "
-            f"replace it in the raw dataset and run `dvc repro prepare@...` again."
+            f"image {split.names[index]} of split {split.name} is corrupt "
+            f"({type(error).__name__}): replace it in the raw dataset and run `dvc repro "
+            "prepare@...` again."
         ) from None

@@ -1,7 +1,9 @@
-"""The losses of AlignedReID++ (Luo et al., 2019, section 3.3) and which row of the tables uses which.
+"""The losses of AlignedReID++ (Luo et al., 2019, section 3.3) and which row of the tables uses
+which.
 
-TriHard: Hermans et al., arXiv 1703.07737. Label smoothing: Szegedy et al., CVPR 2016. These agree with the authors'
-published code in values and gradients (tests/test_losses.py). Beyond that paper: the centre loss, and mutual learning.
+TriHard: Hermans et al., arXiv 1703.07737. Label smoothing: Szegedy et al., CVPR 2016. These agree
+with the authors' published code in values and gradients (tests/test_losses.py). Beyond that paper:
+the centre loss, and mutual learning.
 """
 
 import math
@@ -13,17 +15,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid.alignment import euclidean, pair_costs, pairwise_squares, shortest_path
-from reid.errors import InputError
 from reid.model import Outputs
+from reid.runtime.errors import InputError
 
 CENTRE_RATE = 0.5  # alpha of Wen et al., and of Luo et al., CVPRW 2019
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """One entry of `losses` in params.yaml: cross entropy with label smoothing, plus the terms chosen.
+    """One entry of `losses` in params.yaml: cross entropy with label smoothing, plus the terms
+    chosen.
 
-    `centre` is the weight of the centre loss, 0 for none; `mutual` trains two networks that learn from each other.
+    `centre` is the weight of the centre loss, 0 for none; `mutual` trains two networks that learn
+    from each other.
     """
 
     label_smoothing: float
@@ -34,13 +38,21 @@ class LossSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing in params.yaml: got {self.label_smoothing}, wanted a number in [0, 1).")
+            raise InputError(
+                f"label_smoothing in params.yaml: got {self.label_smoothing}, wanted a number in "
+                "[0, 1)."
+            )
         if not 0 <= self.centre < math.inf:
-            raise InputError(f"centre in params.yaml: got {self.centre}, wanted a weight of at least 0, e.g. 0.0005.")
+            raise InputError(
+                f"centre in params.yaml: got {self.centre}, wanted a weight of at least 0, e.g. "
+                "0.0005."
+            )
 
 
 class Others(NamedTuple):
-    """What a batch is compared with besides itself: centres [people, D], and the other network's outputs for it."""
+    """What a batch is compared with besides itself: centres [people, D], and the other network's
+    outputs for it.
+    """
 
     centres: Tensor | None = None
     outputs: Outputs | None = None
@@ -55,20 +67,25 @@ def global_distances(global_features: Tensor) -> Tensor:
 
 
 def hardest_pairs(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances [N, N] and labels [N] -> indices of each anchor's farthest positive [N] and nearest negative [N].
+    """Distances [N, N] and labels [N] -> indices of each anchor's farthest positive [N] and
+    nearest negative [N].
 
     The anchor itself counts as a positive. Raises InputError when the batch holds a single person.
     """
     same = labels[:, None] == labels[None, :]
     if bool(same.all()):
-        raise InputError("a batch for TriHard holds one person only: got no negative, wanted train.people >= 2.")
+        raise InputError(
+            "a batch for TriHard holds one person only: got no negative, wanted train.people >= 2."
+        )
     positives = distances.masked_fill(~same, -torch.inf).argmax(1)
     negatives = distances.masked_fill(same, torch.inf).argmin(1)
     return positives, negatives
 
 
 def hinge(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Distances to positives [N] and negatives [N] -> `mean(max(0, margin + d_ap - d_an))`, a scalar."""
+    """Distances to positives [N] and negatives [N] -> `mean(max(0, margin + d_ap - d_an))`, a
+    scalar.
+    """
     return functional.relu(margin + positive - negative).mean()
 
 
@@ -78,30 +95,39 @@ def dmli(a: Tensor, b: Tensor) -> Tensor:
 
 
 def centre_loss(features: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
-    """Features [N, D], centres [people, D], labels [N] -> mean squared distance of a feature to its person's centre.
+    """Features [N, D], centres [people, D], labels [N] -> mean squared distance of a feature to
+    its person's centre.
 
-    The mean, not halved, is what Luo et al. (CVPRW 2019) trained with at weight 0.0005; their equation, after Wen et
-    al. (ECCV 2016), has half the sum, N/2 times as much. Centres are constants here: `move_centres` moves them.
+    The mean, not halved, is what Luo et al. (CVPRW 2019) trained with at weight 0.0005; their
+    equation, after Wen et al. (ECCV 2016), has half the sum, N/2 times as much. Centres are
+    constants here: `move_centres` moves them.
     """
     return (features - centres[labels].detach()).square().sum(1).mean()
 
 
 @torch.no_grad()
-def move_centres(centres: Tensor, features: Tensor, labels: Tensor, rate: float = CENTRE_RATE) -> Tensor:
-    """Centres [people, D] after a batch of features [N, D] with labels [N]; those of absent persons stay.
+def move_centres(
+    centres: Tensor, features: Tensor, labels: Tensor, rate: float = CENTRE_RATE
+) -> Tensor:
+    """Centres [people, D] after a batch of features [N, D] with labels [N]; those of absent
+    persons stay.
 
-    Wen et al., ECCV 2016, equation 4: a centre goes by `rate * sum(x - c) / (1 + n)`, over its n features x.
+    Wen et al., ECCV 2016, equation 4: a centre goes by `rate * sum(x - c) / (1 + n)`, over its n
+    features x.
     """
-    sums = torch.zeros_like(centres).index_add(0, labels, features.to(centres.dtype) - centres[labels])
+    sums = torch.zeros_like(centres).index_add(
+        0, labels, features.to(centres.dtype) - centres[labels]
+    )
     counts = centres.new_zeros(len(centres)).index_add(0, labels, centres.new_ones(len(labels)))
     return centres + rate * sums / (1 + counts)[:, None]
 
 
 def mutual_classification(logits: Tensor, other_logits: Tensor) -> Tensor:
-    """Logits [N, K] of both networks -> mean over images of KL(other || own); the other's are constants.
+    """Logits [N, K] of both networks -> mean over images of KL(other || own); the other's are
+    constants.
 
-    Deep Mutual Learning (Zhang et al., arXiv 1706.00384, section 2.2), at temperature 1. A mean and not its sum, as
-    the cross entropy beside it is.
+    Deep Mutual Learning (Zhang et al., arXiv 1706.00384, section 2.2), at temperature 1. A mean
+    and not its sum, as the cross entropy beside it is.
     """
     own, other = logits.log_softmax(1), other_logits.detach().log_softmax(1)
     return functional.kl_div(own, other, reduction="batchmean", log_target=True)
@@ -110,8 +136,9 @@ def mutual_classification(logits: Tensor, other_logits: Tensor) -> Tensor:
 def mutual_distances(distances: Tensor, other_distances: Tensor) -> Tensor:
     """Global distances [N, N] of both networks -> mean over all pairs of the squared difference.
 
-    The metric mutual loss of AlignedReID (Zhang et al., arXiv 1711.08184, section 3.3), as one network sees it: the
-    other's distances are constants (the paper's ZG), and its own half of the sum is the other network's loss.
+    The metric mutual loss of AlignedReID (Zhang et al., arXiv 1711.08184, section 3.3), as one
+    network sees it: the other's distances are constants (the paper's ZG), and its own half of the
+    sum is the other network's loss.
     """
     return (distances - other_distances.detach()).square().mean()
 
@@ -119,23 +146,34 @@ def mutual_distances(distances: Tensor, other_distances: Tensor) -> Tensor:
 def parts(
     outputs: Outputs, labels: Tensor, settings: LossSettings, margin: float, others: Others = NOBODY
 ) -> dict[str, Tensor]:
-    """The terms of one row's loss on a whole batch: outputs of N images, labels [N] -> named scalars; add them up.
+    """The terms of one row's loss on a whole batch: outputs of N images, labels [N] -> named
+    scalars; add them up.
 
-    `others` holds centres where the row has a centre loss, and the other network's outputs where it is mutual. Raises
-    ValueError when they are missing.
+    `others` holds centres where the row has a centre loss, and the other network's outputs where
+    it is mutual. Raises ValueError when they are missing.
     """
     if (settings.centre and others.centres is None) or (settings.mutual and others.outputs is None):
-        raise ValueError(f"{settings} needs centres, or the other network's outputs, which are missing")
+        raise ValueError(
+            f"{settings} needs centres, or the other network's outputs, which are missing"
+        )
     smoothing = settings.label_smoothing
-    terms = {"classification": functional.cross_entropy(outputs.logits, labels, label_smoothing=smoothing)}
+    terms = {
+        "classification": functional.cross_entropy(
+            outputs.logits, labels, label_smoothing=smoothing
+        )
+    }
     if settings.trihard_global or settings.trihard_local or settings.mutual:
         distances = global_distances(outputs.global_features)
     if settings.trihard_global or settings.trihard_local:
         terms |= _hinges(outputs.stripes, distances, labels, settings, margin)
     if settings.centre:
-        terms["centre"] = settings.centre * centre_loss(outputs.global_features, others.centres, labels)
+        terms["centre"] = settings.centre * centre_loss(
+            outputs.global_features, others.centres, labels
+        )
     if settings.mutual:
-        terms["mutual_classification"] = mutual_classification(outputs.logits, others.outputs.logits)
+        terms["mutual_classification"] = mutual_classification(
+            outputs.logits, others.outputs.logits
+        )
         other_distances = global_distances(others.outputs.global_features.detach())
         terms["mutual_distances"] = mutual_distances(distances, other_distances)
     return terms
@@ -144,13 +182,20 @@ def parts(
 def _hinges(
     stripes: Tensor | None, distances: Tensor, labels: Tensor, settings: LossSettings, margin: float
 ) -> dict[str, Tensor]:
-    """The TriHard terms: hardest pairs are mined on the global distances, and the local hinge uses the same pairs."""
+    """The TriHard terms: hardest pairs are mined on the global distances, and the local hinge uses
+    the same pairs.
+    """
     terms = {}
     positives, negatives = hardest_pairs(distances.detach(), labels)
     if settings.trihard_global:
         anchors = torch.arange(len(labels), device=labels.device)
-        terms["trihard_global"] = hinge(distances[anchors, positives], distances[anchors, negatives], margin)
+        terms["trihard_global"] = hinge(
+            distances[anchors, positives], distances[anchors, negatives], margin
+        )
     if settings.trihard_local:
-        to_positives, to_negatives = dmli(stripes, stripes[positives]), dmli(stripes, stripes[negatives])
+        to_positives, to_negatives = (
+            dmli(stripes, stripes[positives]),
+            dmli(stripes, stripes[negatives]),
+        )
         terms["trihard_local"] = hinge(to_positives, to_negatives, margin)
     return terms

@@ -1,10 +1,12 @@
-"""The network of AlignedReID++ (Luo et al., 2019, section 3.1): a torchvision trunk, a training head, test features.
+"""The network of AlignedReID++ (Luo et al., 2019, section 3.1): a torchvision trunk, a training
+head, test features.
 
-Stripes are maxima over the width and over each stripe's share of the map's rows (`adaptive_max_pool2d`): one row each
-for the paper's 8 x 4 map, several where the map is higher, the same row twice where it is lower.
+Stripes are maxima over the width and over each stripe's share of the map's rows
+(`adaptive_max_pool2d`): one row each for the paper's 8 x 4 map, several where the map is higher,
+the same row twice where it is lower.
 
-Beyond that paper, from Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification" (CVPRW 2019,
-sections 3.4 and 3.5): a last stride of 1, and BNNeck.
+Beyond that paper, from Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person
+Re-identification" (CVPRW 2019, sections 3.4 and 3.5): a last stride of 1, and BNNeck.
 """
 
 import difflib
@@ -23,7 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid.errors import InputError
+from reid.runtime.errors import InputError
 
 HEADS = {"avgpool", "fc", "classifier"}
 FAMILIES = (
@@ -35,10 +37,11 @@ STRIPE_CHANNELS = 128
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`model` in params.yaml: torchvision's name of the trunk and where it ends, image size, stripes, first weights.
+    """`model` in params.yaml: torchvision's name of the trunk and where it ends, image size,
+    stripes, first weights.
 
-    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is. `bnneck` puts a BatchNorm
-    between the global feature and the classifier.
+    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is.
+    `bnneck` puts a BatchNorm between the global feature and the classifier.
     """
 
     trunk: str
@@ -52,16 +55,19 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         if self.last_stride not in (1, 2):
-            raise InputError(f"`model.last_stride` in params.yaml: got {self.last_stride}, wanted 1 or 2.")
+            raise InputError(
+                f"`model.last_stride` in params.yaml: got {self.last_stride}, wanted 1 or 2."
+            )
         if min(self.height, self.width) < 32 or self.stripes < 1:
             raise InputError(
-                f"`model` in params.yaml: got height {self.height}, width {self.width}, stripes {self.stripes}; "
-                "wanted at least 32 x 32 pixels and one stripe."
+                f"`model` in params.yaml: got height {self.height}, width {self.width}, stripes "
+                f"{self.stripes}; wanted at least 32 x 32 pixels and one stripe."
             )
 
 
 class Outputs(NamedTuple):
-    """What training sees of a batch: logits [N, people], global features [N, D], stripes [N, S, 128] or None.
+    """What training sees of a batch: logits [N, people], global features [N, D], stripes [N, S,
+    128] or None.
 
     Global features are those before BNNeck, the logits are of those after it.
     """
@@ -72,7 +78,9 @@ class Outputs(NamedTuple):
 
 
 class Network(nn.Module):
-    """Trunk and heads. `forward` trains, `describe` gives the features that distances are computed of."""
+    """Trunk and heads. `forward` trains, `describe` gives the features that distances are computed
+    of.
+    """
 
     def __init__(self, settings: ModelSettings, people: int) -> None:
         super().__init__()
@@ -89,25 +97,35 @@ class Network(nn.Module):
         feature_map = self.trunk(images).float()
         with torch.autocast(images.device.type, enabled=False):  # bf16 is for the trunk alone
             global_features = feature_map.mean((2, 3))
-            stripes = training_stripes(feature_map, self.bn, self.conv, self.settings.stripes) if with_stripes else None
+            stripes = (
+                training_stripes(feature_map, self.bn, self.conv, self.settings.stripes)
+                if with_stripes
+                else None
+            )
             return Outputs(self.classifier(self.neck(global_features)), global_features, stripes)
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [N, 3, H, W] -> global features [N, D], after BNNeck, and unit stripes [N, S, D]."""
+        """Normalised images [N, 3, H, W] -> global features [N, D], after BNNeck, and unit stripes
+        [N, S, D].
+        """
         feature_map = self.trunk(images).float()
         return self.neck(feature_map.mean((2, 3))), test_stripes(feature_map, self.settings.stripes)
 
 
 def neck(channels: int) -> nn.BatchNorm1d:
-    """BNNeck (Luo et al., CVPRW 2019, section 3.5): BatchNorm of features [N, D] whose bias is 0 and stays so."""
+    """BNNeck (Luo et al., CVPRW 2019, section 3.5): BatchNorm of features [N, D] whose bias is 0
+    and stays so.
+    """
     norm = nn.BatchNorm1d(channels)
     norm.bias.requires_grad_(False)
     return norm
 
 
 def training_stripes(feature_map: Tensor, bn: nn.Module, conv: nn.Module, stripes: int) -> Tensor:
-    """Feature map [N, C, H, W] -> unit stripes [N, S, 128]: BatchNorm, ReLU, maximum, 1x1 convolution."""
+    """Feature map [N, C, H, W] -> unit stripes [N, S, 128]: BatchNorm, ReLU, maximum, 1x1
+    convolution.
+    """
     pooled = functional.adaptive_max_pool2d(functional.relu(bn(feature_map)), (stripes, 1))
     return functional.normalize(conv(pooled).squeeze(-1).transpose(1, 2), dim=-1)
 
@@ -122,26 +140,29 @@ test_stripes.__test__ = False  # a word of the paper, not a test
 
 
 def make_trunk(settings: ModelSettings) -> nn.Sequential:
-    """The torchvision model of that name up to its last feature map, or to `last_layer`, with the weights asked for.
+    """The torchvision model of that name up to its last feature map, or to `last_layer`, with the
+    weights asked for.
 
-    Raises InputError for an unknown name or layer, for weights that cannot be had, and for a last stride of 1 where the
-    last layer does not halve the map.
+    Raises InputError for an unknown name or layer, for weights that cannot be had, and for a last
+    stride of 1 where the last layer does not halve the map.
     """
     choices = trunk_names()
     if settings.trunk not in choices:
         near = difflib.get_close_matches(settings.trunk, choices, 3)
         raise InputError(
-            f"unknown trunk '{settings.trunk}' in `model.trunk`: wanted a torchvision model of the families "
-            f"{', '.join(FAMILIES)}{'; near it: ' + ', '.join(near) if near else ''}."
+            f"unknown trunk '{settings.trunk}' in `model.trunk`: wanted a torchvision model of the "
+            f"families {', '.join(FAMILIES)}{'; near it: ' + ', '.join(near) if near else ''}."
         )
     whole = _model(settings)
-    layers = OrderedDict((name, child) for name, child in whole.named_children() if name not in HEADS)
+    layers = OrderedDict(
+        (name, child) for name, child in whole.named_children() if name not in HEADS
+    )
     if settings.trunk.startswith("densenet"):
         layers["relu"] = nn.ReLU()  # torchvision applies it in forward, outside the children
     if settings.last_layer and settings.last_layer not in layers:
         raise InputError(
-            f"unknown layer '{settings.last_layer}' in `model.last_layer` for {settings.trunk}: choose one of "
-            f"{', '.join(layers)}, or '' for the whole trunk."
+            f"unknown layer '{settings.last_layer}' in `model.last_layer` for {settings.trunk}: "
+            f"choose one of {', '.join(layers)}, or '' for the whole trunk."
         )
     names = list(layers)
     kept = names[: names.index(settings.last_layer) + 1] if settings.last_layer else names
@@ -152,32 +173,42 @@ def make_trunk(settings: ModelSettings) -> nn.Sequential:
 
 
 def _do_not_halve(trunk: nn.Sequential, settings: ModelSettings) -> None:
-    """Set the strides of a trunk's last layer to 1. Raises InputError unless just that layer's halving goes."""
+    """Set the strides of a trunk's last layer to 1. Raises InputError unless just that layer's
+    halving goes.
+    """
     halved = _map_shape(trunk, settings)[1:]
     strided = [
         module
         for module in trunk[-1].modules()
-        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module.stride in (2, (2, 2))
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
+        and module.stride in (2, (2, 2))
     ]
     for module in strided:
         module.stride = (1, 1)
     whole = _map_shape(trunk, settings)[1:]
     if not strided or [(side + 1) // 2 for side in whole] != list(halved):
         raise InputError(
-            f"`model.last_stride` is 1, but the last layer of {settings.trunk}, `{list(trunk._modules)[-1]}`, does not "
-            "halve the map once: it would be "
-            f"{whole[0]} x {whole[1]} instead of {halved[0]} x {halved[1]}. Set last_stride to 2, or take a trunk "
-            "whose last layer does, such as resnet50, or end it at one with `model.last_layer`."
+            f"`model.last_stride` is 1, but the last layer of {settings.trunk}, "
+            f"`{list(trunk._modules)[-1]}`, does not halve the map once: it would be {whole[0]} x "
+            f"{whole[1]} instead of {halved[0]} x {halved[1]}. Set last_stride to 2, or take a "
+            "trunk whose last layer does, such as resnet50, or end it at one with "
+            "`model.last_layer`."
         )
 
 
 def trunk_names() -> list[str]:
     """The names that `model.trunk` may take, sorted."""
-    return sorted(name for name in torchvision.models.list_models(torchvision.models) if name.startswith(FAMILIES))
+    return sorted(
+        name
+        for name in torchvision.models.list_models(torchvision.models)
+        if name.startswith(FAMILIES)
+    )
 
 
 def _model(settings: ModelSettings) -> nn.Module:
-    """The whole torchvision model: random weights, ImageNet's by torchvision's name, or those of a .pth file."""
+    """The whole torchvision model: random weights, ImageNet's by torchvision's name, or those of a
+    .pth file.
+    """
     if settings.weights == "none":
         return torchvision.models.get_model(settings.trunk, weights=None)
     if settings.weights.endswith((".pth", ".pt")):
@@ -185,8 +216,8 @@ def _model(settings: ModelSettings) -> nn.Module:
     choices = torchvision.models.get_model_weights(settings.trunk).__members__
     if settings.weights not in choices:
         raise InputError(
-            f"unknown weights '{settings.weights}' in `model.weights` for {settings.trunk}: choose one of "
-            f"{', '.join(choices)}, none, or the path of a .pth file."
+            f"unknown weights '{settings.weights}' in `model.weights` for {settings.trunk}: choose "
+            f"one of {', '.join(choices)}, none, or the path of a .pth file."
         )
     url = choices[settings.weights].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
@@ -194,8 +225,9 @@ def _model(settings: ModelSettings) -> nn.Module:
         return torchvision.models.get_model(settings.trunk, weights=choices[settings.weights])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"the ImageNet weights of {settings.trunk} cannot be had from {url}: {error}. Put that file at {file}, "
-            "or set `model.weights` to its path, or to none to train from random weights."
+            f"the ImageNet weights of {settings.trunk} cannot be had from {url}: {error}. Put that "
+            f"file at {file}, or set `model.weights` to its path, or to none to train from random "
+            "weights."
         ) from None
 
 
@@ -204,11 +236,21 @@ def _model_from_file(trunk: str, file: Path) -> nn.Module:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         # torchvision's DenseNet files name layers norm.1 where its code says norm1
-        whole.load_state_dict({re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): state[key] for key in state})
-    except (OSError, RuntimeError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        whole.load_state_dict(
+            {re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): state[key] for key in state}
+        )
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
         raise InputError(
-            f"`model.weights`: {file} holds no weights of torchvision's {trunk}: {str(error)[:300]} "
-            "Name another file, torchvision's name of the weights (IMAGENET1K_V1), or none."
+            f"`model.weights`: {file} holds no weights of torchvision's {trunk}: "
+            f"{str(error)[:300]} Name another file, torchvision's name of the weights "
+            "(IMAGENET1K_V1), or none."
         ) from None
     return whole
 
@@ -220,20 +262,30 @@ def _map_shape(trunk: nn.Module, settings: ModelSettings) -> tuple[int, ...]:
         shape = trunk.eval()(torch.zeros(1, 3, settings.height, settings.width)).shape
     trunk.train(was_training)
     if len(shape) != 4:
-        raise InputError(f"trunk '{settings.trunk}' ends in shape {tuple(shape)}, wanted a map [N, C, H, W].")
+        raise InputError(
+            f"trunk '{settings.trunk}' ends in shape {tuple(shape)}, wanted a map [N, C, H, W]."
+        )
     return tuple(shape[1:])
 
 
 def save(network: Network, file: str | Path) -> None:
-    """Write a network as safetensors; its settings and number of people go into the file's header as text."""
+    """Write a network as safetensors; its settings and number of people go into the file's header
+    as text.
+    """
     about = {"settings": asdict(network.settings), "people": network.people}
     header = {"network": json.dumps(about)}  # several entries would come in any order
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    Path(file).write_bytes(save_tensors(tensors, metadata=header))  # save_file would make it readable by us alone
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    Path(file).write_bytes(
+        save_tensors(tensors, metadata=header)
+    )  # save_file would make it readable by us alone
 
 
 def load(file: str | Path) -> Network:
-    """Read a network that `save` wrote. Raises InputError when the file is missing, cut short or something else."""
+    """Read a network that `save` wrote. Raises InputError when the file is missing, cut short or
+    something else.
+    """
     try:
         with safe_open(file, framework="pt") as opened:
             about = json.loads((opened.metadata() or {})["network"])
@@ -242,5 +294,7 @@ def load(file: str | Path) -> Network:
         network = Network(settings, about["people"])
         network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{file} is no model of this project: {str(error)[:300]} Run its train stage anew.") from None
+        raise InputError(
+            f"{file} is no model of this project: {str(error)[:300]} Run its train stage anew."
+        ) from None
     return network

@@ -1,6 +1,7 @@
 """Work on all cores of the CPU: Python threads, in each of which torch itself is single-threaded.
 
-A result then has the same bytes whatever the number of threads, and no core waits for another at the end of a product.
+A result then has the same bytes whatever the number of threads, and no core waits for another at
+the end of a product.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +13,12 @@ import torch
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def on_all_cores(function: Callable[[Item], Result], items: Sequence[Item], take: Callable[[Result], object]) -> None:
-    """Hand each item's result to `take`, in their order; as many threads call `function` as torch has."""
+def on_all_cores(
+    function: Callable[[Item], Result], items: Sequence[Item], take: Callable[[Result], object]
+) -> None:
+    """Hand each item's result to `take`, in their order; as many threads call `function` as torch
+    has.
+    """
     count = torch.get_num_threads()
     try:
         # a thread's own number is also what all those get that have set none: hence the restoring
@@ -24,7 +29,9 @@ def on_all_cores(function: Callable[[Item], Result], items: Sequence[Item], take
         torch.set_num_threads(count)
 
 
-def one_by_one(function: Callable[[Item], Result], items: Sequence[Item], take: Callable[[Result], object]) -> None:
+def one_by_one(
+    function: Callable[[Item], Result], items: Sequence[Item], take: Callable[[Result], object]
+) -> None:
     """The same without threads: a GPU takes its work in order."""
     for item in items:
         take(function(item))

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from reid import command, config, model, packs, processes
-from reid.device import choose_device
+from reid import model, prepared
 from reid.extraction import ExtractSettings, extract
+from reid.runtime import cli, config, distributed
+from reid.runtime.device import choose_device
 
 SPLITS = ("query", "query_partial", "gallery")
 
@@ -19,14 +20,16 @@ def main() -> None:
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
 
-    settings = config.settings(ExtractSettings, config.section(config.read(args.params), "extract"), "extract")
+    settings = config.settings(
+        ExtractSettings, config.section(config.read(args.params), "extract"), "extract"
+    )
     device = choose_device(settings.device)
     network = model.load(args.model)
-    with command.whole(args.out, processes.wait) as out:
-        processes.made(out, out.mkdir)
+    with cli.whole(args.out, distributed.wait) as out:
+        distributed.made(out, out.mkdir)
         for split in SPLITS:
-            extract(network, packs.read(args.data, split), out / split, settings.batch, device)
+            extract(network, prepared.read(args.data, split), out / split, settings.batch, device)
 
 
 if __name__ == "__main__":
-    command.run(main, processes.group)
+    cli.run(main, distributed.group)

@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from reid import command, tables
-from reid.errors import InputError
+from reid.results import tables
+from reid.runtime import cli
+from reid.runtime.errors import InputError
 
 
 def main() -> None:
@@ -18,14 +19,14 @@ def main() -> None:
         text = arguments.run.read_bytes()
     except OSError as error:
         raise InputError(
-            f"cannot read {arguments.run} ({error.strerror}): the report needs the headline cell, which `dataset` and "
-            "`loss` at the top of params.yaml select; both must also be named under `tables:`. "
-            "Make it with `dvc repro report`."
+            f"cannot read {arguments.run} ({error.strerror}): the report needs the headline cell, "
+            "which `dataset` and `loss` at the top of params.yaml select; both must also be named "
+            "under `tables:`. Make it with `dvc repro report`."
         ) from None
     report = tables.headline(tables.parse_run(text, str(arguments.run)))
-    with command.whole(arguments.out) as draft:
+    with cli.whole(arguments.out) as draft:
         draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

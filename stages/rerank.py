@@ -1,39 +1,52 @@
-"""Re-rank: distances, neighbours and features -> k-reciprocal re-ranked global, dmli and global_dmli distances."""
+"""Re-rank: distances, neighbours and features -> k-reciprocal re-ranked global, dmli and
+global_dmli distances.
+"""
 
 import argparse
 from pathlib import Path
 
-from reid import command, config, features, matrices, neighbours
-from reid.matrices import PROTOCOLS
-from reid.neighbours import RANKED
-from reid.pairs import pair_distances
-from reid.reranking import RerankSettings, rerank
+from reid.arrays import features, matrices, neighbours
+from reid.arrays.matrices import PROTOCOLS
+from reid.arrays.neighbours import RANKED
+from reid.reranking.pair_distances import pair_distances
+from reid.reranking.rerank import RerankSettings, rerank
+from reid.runtime import cli, config
 
 
 def main() -> None:
     """Re-rank each protocol's three distances."""
     parser = argparse.ArgumentParser(prog="python -m stages.rerank", description=__doc__)
-    parser.add_argument("features", type=Path, help="the folder that the distances were computed of")
+    parser.add_argument(
+        "features", type=Path, help="the folder that the distances were computed of"
+    )
     parser.add_argument("distances", type=Path, help="folder that the distances stage wrote")
     parser.add_argument("out", help="folder to write full and partial to")
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
 
-    settings = config.settings(RerankSettings, config.section(config.read(args.params), "rerank"), "rerank")
+    settings = config.settings(
+        RerankSettings, config.section(config.read(args.params), "rerank"), "rerank"
+    )
     gallery = features.read(args.features / "gallery")
-    with command.whole(args.out) as out:
+    with cli.whole(args.out) as out:
         for protocol in matrices.protocols_in(args.distances):
             queries = features.read(args.features / PROTOCOLS[protocol])
             shape = (len(queries), len(gallery))
             distances = matrices.read_all(args.distances / protocol, shape)
             written = matrices.create(out / protocol, RANKED, shape)
-            for name, nearest in neighbours.read(args.distances / protocol / "neighbours.npz").items():
+            for name, nearest in neighbours.read(
+                args.distances / protocol / "neighbours.npz"
+            ).items():
                 missing_pairs = pair_distances(name, queries, gallery)
                 rerank(
-                    distances[name], **vars(nearest), pair_distances=missing_pairs, settings=settings, out=written[name]
+                    distances[name],
+                    **vars(nearest),
+                    pair_distances=missing_pairs,
+                    settings=settings,
+                    out=written[name],
                 )
                 matrices.release(distances[name])
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reid import command
+from reid.runtime import cli
 
 # two tests run at a time: one thread each, and none that keeps a core busy while it waits
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,8 +21,20 @@ ROOT = Path(__file__).parents[1]
 def tiny(params):
     """The project's params with the drawn benchmark cut down to seconds."""
     synthetic = params["datasets"]["synthetic"]
-    synthetic["source"] |= {"train_people": 10, "test_people": 6, "images_per_camera": 1.5, "distractors": 4, "junk": 2}
-    synthetic["model"] = {"trunk": "resnet18", "last_layer": "layer2", "height": 64, "width": 32, "weights": "none"}
+    synthetic["source"] |= {
+        "train_people": 10,
+        "test_people": 6,
+        "images_per_camera": 1.5,
+        "distractors": 4,
+        "junk": 2,
+    }
+    synthetic["model"] = {
+        "trunk": "resnet18",
+        "last_layer": "layer2",
+        "height": 64,
+        "width": 32,
+        "weights": "none",
+    }
     synthetic["train"] = {"epochs": 1, "people": 2, "learning_rate": 1e-4}
     return params
 
@@ -42,17 +54,26 @@ def params_file(params, tmp_path_factory):
 def longer(params, minutes, file):
     """The tiny benchmark's settings with some seconds of training."""
     synthetic = params["datasets"]["synthetic"]
-    datasets = {**params["datasets"], "synthetic": {**synthetic, "train": {**synthetic["train"], "epochs": 12}}}
-    file.write_text(yaml.safe_dump({**params, "datasets": datasets, "resume": {"minutes": minutes}}, sort_keys=False))
+    datasets = {
+        **params["datasets"],
+        "synthetic": {**synthetic, "train": {**synthetic["train"], "epochs": 12}},
+    }
+    file.write_text(
+        yaml.safe_dump(
+            {**params, "datasets": datasets, "resume": {"minutes": minutes}}, sort_keys=False
+        )
+    )
     return file
 
 
 def run_module(name, *arguments):
-    """Run a module as its command does -> the exit code, or the error that goes with exit code 1."""
+    """Run a module as its command does -> the exit code, or the error that goes with exit code
+    1.
+    """
     module = importlib.import_module(name)
     before, sys.argv = sys.argv, [name, *map(str, arguments)]
     try:
-        command.run(module.main)
+        cli.run(module.main)
     except SystemExit as stopped:
         return stopped.code
     finally:
@@ -73,12 +94,20 @@ def finished(params_file, tmp_path_factory):
     cell = ("--dataset", "synthetic", "--loss", "ls")
     assert run_stage("prepare", "synthetic", at / "data", *settings) == 0
     assert run_stage("train", at / "data", at / "model", *cell, *settings) == 0
-    assert run_stage("extract", at / "data", at / "model/model.safetensors", at / "features", *settings) == 0
+    assert (
+        run_stage(
+            "extract", at / "data", at / "model/model.safetensors", at / "features", *settings
+        )
+        == 0
+    )
     assert run_stage("distances", at / "features", at / "distances", *settings) == 0
     assert run_stage("rerank", at / "features", at / "distances", at / "reranked", *settings) == 0
     folders = (at / "features", at / "distances", at / "reranked")
     trained = ("--training", at / "model/training.json")
-    assert run_stage("evaluate", *folders, at / "runs/synthetic/ls.json", *cell, *trained, *settings) == 0
+    assert (
+        run_stage("evaluate", *folders, at / "runs/synthetic/ls.json", *cell, *trained, *settings)
+        == 0
+    )
     return at
 
 

@@ -1,4 +1,6 @@
-"""Stripe costs and paths: by eye, against loops from the definition, and against the published code."""
+"""Stripe costs and paths: by eye, against loops from the definition, and against the published
+code.
+"""
 
 import numpy as np
 import pytest
@@ -10,11 +12,16 @@ from tests.twins import slow_costs, slow_path
 
 
 def random_stripes(images, stripes=8, channels=16, seed=0):
-    return normalize(torch.from_numpy(np.random.default_rng(seed).standard_normal((images, stripes, channels))), dim=-1)
+    return normalize(
+        torch.from_numpy(np.random.default_rng(seed).standard_normal((images, stripes, channels))),
+        dim=-1,
+    )
 
 
 def test_a_path_solved_by_eye():
-    costs = torch.tensor([[1.0, 9.0, 9.0], [1.0, 9.0, 9.0], [1.0, 1.0, 1.0]])  # down, down, right, right
+    costs = torch.tensor(
+        [[1.0, 9.0, 9.0], [1.0, 9.0, 9.0], [1.0, 1.0, 1.0]]
+    )  # down, down, right, right
     assert shortest_path(costs) == 5
     assert straight(costs) == 1 + 9 + 1
 
@@ -32,8 +39,12 @@ def test_costs_are_the_slow_twins_in_both_forms():
     assert tile.shape == (8, 8, 5, 5)
     for n in range(5):
         for m in range(5):
-            np.testing.assert_allclose(tile[:, :, n, m], slow_costs(a[n].numpy(), b[m].numpy()), rtol=1e-9)
-        np.testing.assert_allclose(pair_costs(a, b)[:, :, n], slow_costs(a[n].numpy(), b[n].numpy()), rtol=1e-9)
+            np.testing.assert_allclose(
+                tile[:, :, n, m], slow_costs(a[n].numpy(), b[m].numpy()), rtol=1e-9
+            )
+        np.testing.assert_allclose(
+            pair_costs(a, b)[:, :, n], slow_costs(a[n].numpy(), b[n].numpy()), rtol=1e-9
+        )
 
 
 def test_dmli_of_an_image_with_itself_is_not_zero_and_local_is():
@@ -64,6 +75,10 @@ def test_distances_agree_with_the_published_code():
     np.testing.assert_allclose(shortest_path(costs), golden["dist_dmli"], rtol=1e-5)
     within = shortest_path(tile_costs(gallery, gallery)).numpy()
     others = ~np.eye(len(gallery), dtype=bool)
-    np.testing.assert_allclose(within[others], golden["dist_dmli_gallery_gallery"][others], rtol=1e-5)
+    np.testing.assert_allclose(
+        within[others], golden["dist_dmli_gallery_gallery"][others], rtol=1e-5
+    )
     # an image with itself: d = 0 is rounding noise before the square root, in both codes
-    np.testing.assert_allclose(within[~others], golden["dist_dmli_gallery_gallery"][~others], rtol=1e-3)
+    np.testing.assert_allclose(
+        within[~others], golden["dist_dmli_gallery_gallery"][~others], rtol=1e-3
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reid.arrays import ArrayFile
+from reid.arrays.npy import ArrayFile
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (6, 3, 4), (100, 1)])

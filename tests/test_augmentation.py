@@ -1,4 +1,6 @@
-"""Augmenting against slow twins on the same draws, one image after another, and what is drawn against the recipes."""
+"""Augmenting against slow twins on the same draws, one image after another, and what is drawn
+against the recipes.
+"""
 
 import math
 
@@ -8,9 +10,10 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as torchvisions
 
-from reid import augmentation, images
-from reid.augmentation import AugmentSettings, augment, crop, draw
-from reid.errors import InputError
+from reid import images
+from reid.runtime.errors import InputError
+from reid.training import augmentation
+from reid.training.augmentation import AugmentSettings, augment, crop, draw
 
 PAPERS = AugmentSettings("enlarge", 0.0, 0.0)
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
@@ -18,10 +21,14 @@ DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 
 def random_batch(rng, batch, height, width):
     plain = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
-    return plain, rng.integers(0, 256, (batch, *augmentation.enlarged_size(height, width), 3), dtype=np.uint8)
+    return plain, rng.integers(
+        0, 256, (batch, *augmentation.enlarged_size(height, width), 3), dtype=np.uint8
+    )
 
 
-@pytest.mark.parametrize(("height", "width", "wanted"), [(256, 128, (288, 144)), (128, 64, (144, 72)), (8, 4, (9, 4))])
+@pytest.mark.parametrize(
+    ("height", "width", "wanted"), [(256, 128, (288, 144)), (128, 64, (144, 72)), (8, 4, (9, 4))]
+)
 def test_enlarged_size(height, width, wanted):
     assert augmentation.enlarged_size(height, width) == wanted
 
@@ -45,7 +52,9 @@ def slow_crop(plain, enlarged, seed):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("batch", "height", "width"), [(32, 16, 8), (7, 9, 5), (1, 64, 32), (5, 2, 1)])
+@pytest.mark.parametrize(
+    ("batch", "height", "width"), [(32, 16, 8), (7, 9, 5), (1, 64, 32), (5, 2, 1)]
+)
 def test_the_papers_recipe_is_its_slow_twin(batch, height, width, device):
     rng = np.random.default_rng(1)
     for seed in range(5):
@@ -66,7 +75,9 @@ def test_the_papers_recipe_is_its_slow_twin(batch, height, width, device):
 
 
 def test_the_papers_recipe_draws_every_place_evenly():
-    """Pixels that hold their own place: all crops, mirrored or not, come as often as the recipe says."""
+    """Pixels that hold their own place: all crops, mirrored or not, come as often as the recipe
+    says.
+    """
     batch, height, width = 20_000, 8, 16
     rows, columns = augmentation.enlarged_size(height, width)
     assert (rows, columns) == (9, 18)
@@ -96,14 +107,20 @@ def test_padding_is_pils_on_the_same_draws():
     for i, (_, top, left, is_mirrored) in enumerate(draws.places.tolist()):
         padded = ImageOps.expand(Image.fromarray(plain[i]), 10, fill=0)
         image = padded.crop((left + 10, top + 10, left + 10 + 16, top + 10 + 32))
-        assert np.array_equal(result[i], np.asarray(ImageOps.mirror(image) if is_mirrored else image))
+        assert np.array_equal(
+            result[i], np.asarray(ImageOps.mirror(image) if is_mirrored else image)
+        )
 
 
 def test_padding_draws_every_place_evenly():
-    places = draw(np.random.default_rng(0), 20_000, (64, 32), AugmentSettings("pad", 0.0, 0.0)).places
+    places = draw(
+        np.random.default_rng(0), 20_000, (64, 32), AugmentSettings("pad", 0.0, 0.0)
+    ).places
     assert not places[:, 0].any()
     for column, choices in ((1, range(-10, 11)), (2, range(-10, 11)), (3, range(2))):
-        assert_shares(places[:, column].tolist(), dict.fromkeys(choices, 1 / len(choices)), within=0.015)
+        assert_shares(
+            places[:, column].tolist(), dict.fromkeys(choices, 1 / len(choices)), within=0.015
+        )
 
 
 def test_no_crop_mirrors_alone():
@@ -121,21 +138,29 @@ def test_jitter_is_torchvisions(device):
     batch = torch.rand(20, 3, 9, 5, generator=torch.Generator().manual_seed(0))
     factors = draw(np.random.default_rng(0), 20, (9, 5), AugmentSettings("none", 0.5, 0.0)).factors
     result = augmentation.jitter(batch.to(device), factors.to(device)).cpu()
-    for image, (brightness, contrast, saturation), got in zip(batch, factors.tolist(), result, strict=True):
+    for image, (brightness, contrast, saturation), got in zip(
+        batch, factors.tolist(), result, strict=True
+    ):
         wanted = torchvisions.adjust_brightness(image, brightness)
-        wanted = torchvisions.adjust_saturation(torchvisions.adjust_contrast(wanted, contrast), saturation)
+        wanted = torchvisions.adjust_saturation(
+            torchvisions.adjust_contrast(wanted, contrast), saturation
+        )
         torch.testing.assert_close(got, wanted, rtol=0, atol=2e-6)
 
 
 def test_jitter_leaves_the_others_alone_and_draws_evenly():
-    factors = draw(np.random.default_rng(0), 20_000, (8, 4), AugmentSettings("none", 0.3, 0.0)).factors
+    factors = draw(
+        np.random.default_rng(0), 20_000, (8, 4), AugmentSettings("none", 0.3, 0.0)
+    ).factors
     is_jittered = (factors != 1).any(1)
     assert is_jittered.float().mean().item() == pytest.approx(0.3, abs=0.015)
     drawn = factors[is_jittered]
     assert drawn.min() >= 0.8
     assert drawn.max() < 1.2 + 1e-6
     for quartile in (0.25, 0.5, 0.75):
-        assert drawn.quantile(quartile, dim=0).tolist() == pytest.approx([0.8 + 0.4 * quartile] * 3, abs=0.01)
+        assert drawn.quantile(quartile, dim=0).tolist() == pytest.approx(
+            [0.8 + 0.4 * quartile] * 3, abs=0.01
+        )
     batch = torch.rand(2, 3, 8, 4)
     assert torch.equal(augmentation.jitter(batch, torch.ones(2, 3)), batch)
 
@@ -159,7 +184,9 @@ def test_erased_boxes_are_spread_as_those_of_the_slow_twin():
     assert (boxes[:, 2:] <= [32, 16]).all()
     for fast_side, slow_side in zip(boxes.T, slow.T, strict=True):
         shares = [np.bincount(side, minlength=33) / count for side in (fast_side, slow_side)]
-        assert np.abs(np.cumsum(shares[0]) - np.cumsum(shares[1])).max() < 0.02  # Kolmogorov and Smirnov's, at 0.07 %
+        assert (
+            np.abs(np.cumsum(shares[0]) - np.cumsum(shares[1])).max() < 0.02
+        )  # Kolmogorov and Smirnov's, at 0.07 %
     areas = [(b - t) * (r - x) for t, x, b, r in (boxes.T, slow.T)]
     assert areas[0].mean() == pytest.approx(areas[1].mean(), rel=0.03)
 
@@ -183,7 +210,9 @@ def test_erasing_fills_with_imagenets_mean():
 
 @pytest.mark.parametrize("settings", [PAPERS, AugmentSettings("pad", 0.5, 0.5)])
 def test_a_process_may_take_its_slice_of_a_batch(settings):
-    plain, enlarged = (torch.from_numpy(part) for part in random_batch(np.random.default_rng(0), 12, 16, 8))
+    plain, enlarged = (
+        torch.from_numpy(part) for part in random_batch(np.random.default_rng(0), 12, 16, 8)
+    )
     enlarged = enlarged if settings.crop == "enlarge" else None
     draws = draw(np.random.default_rng(1), 12, (16, 8), settings)
     whole = augment(plain, enlarged, draws)
@@ -192,10 +221,15 @@ def test_a_process_may_take_its_slice_of_a_batch(settings):
         assert torch.equal(alone, whole[part])
 
 
-@pytest.mark.parametrize("settings", [PAPERS, AugmentSettings("pad", 0.5, 0.5), AugmentSettings("none", 1.0, 1.0)])
+@pytest.mark.parametrize(
+    "settings", [PAPERS, AugmentSettings("pad", 0.5, 0.5), AugmentSettings("none", 1.0, 1.0)]
+)
 @pytest.mark.parametrize(("batch", "height", "width"), [(0, 8, 4), (1, 1, 1), (3, 40, 2)])
 def test_empty_and_tiny_batches(settings, batch, height, width):
-    plain, enlarged = (torch.from_numpy(part) for part in random_batch(np.random.default_rng(0), batch, height, width))
+    plain, enlarged = (
+        torch.from_numpy(part)
+        for part in random_batch(np.random.default_rng(0), batch, height, width)
+    )
     draws = draw(np.random.default_rng(0), batch, (height, width), settings)
     result = augment(plain, enlarged if settings.crop == "enlarge" else None, draws)
     assert result.shape == (batch, 3, height, width)
@@ -204,14 +238,17 @@ def test_empty_and_tiny_batches(settings, batch, height, width):
 def test_enlarged_images_that_do_not_belong_are_refused():
     plain, enlarged = torch.zeros(1, 8, 8, 3).byte(), torch.zeros(1, 9, 9, 3).byte()
     papers, padded = (
-        draw(np.random.default_rng(0), 1, (8, 8), AugmentSettings(name, 0.0, 0.0)) for name in ("enlarge", "pad")
+        draw(np.random.default_rng(0), 1, (8, 8), AugmentSettings(name, 0.0, 0.0))
+        for name in ("enlarge", "pad")
     )
     for images_, draws in ((enlarged[:, :6], papers), (None, papers), (enlarged, padded)):
         with pytest.raises(ValueError, match="high and wide, wanted"):
             crop(plain, images_, draws)
 
 
-@pytest.mark.parametrize("values", [("centre", 0.0, 0.0), ("pad", -0.1, 0.0), ("pad", 0.0, 1.1), ("", 0.0, math.nan)])
+@pytest.mark.parametrize(
+    "values", [("centre", 0.0, 0.0), ("pad", -0.1, 0.0), ("pad", 0.0, 1.1), ("", 0.0, math.nan)]
+)
 def test_settings_out_of_range_are_refused(values):
     with pytest.raises(InputError, match="wanted a crop of enlarge, pad, none, and probabilities"):
         AugmentSettings(*values)

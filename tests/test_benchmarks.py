@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks import clusters, precisions, steps, table, textbook, training
 from benchmarks.__main__ import STEPS, write_params
-from reid import features
-from reid.distances import DistanceSettings
-from reid.evaluation import evaluate
-from reid.reranking import RerankSettings, rerank
+from reid.arrays import features
+from reid.distances.all_pairs import DistanceSettings
+from reid.reranking.rerank import RerankSettings, rerank
+from reid.results.metrics import evaluate
 from tests.test_reranking import Pairs, clustered
 from tests.test_tiles import expected, random_stripes
 
@@ -40,9 +40,17 @@ def test_textbook_re_ranking_is_that_of_the_library(k2):
 def test_textbook_evaluation_is_that_of_the_library():
     rng = np.random.default_rng(0)
     distances = rng.random((20, 60))
-    labels = rng.integers(1, 6, 20), rng.integers(0, 6, 60), rng.integers(1, 4, 20), rng.integers(1, 4, 60)
+    labels = (
+        rng.integers(1, 6, 20),
+        rng.integers(0, 6, 60),
+        rng.integers(1, 4, 20),
+        rng.integers(1, 4, 60),
+    )
     found = evaluate(distances, *labels)
-    for evaluated in (textbook.evaluate(distances, *labels), textbook.evaluate_loop(distances, *labels)):
+    for evaluated in (
+        textbook.evaluate(distances, *labels),
+        textbook.evaluate_loop(distances, *labels),
+    ):
         assert evaluated == pytest.approx((found.cmc[0], found.mAP))
 
 
@@ -73,7 +81,14 @@ def test_every_step_runs_and_says_of_what_share(measured):
 def test_the_table_has_a_row_for_each_comparison(measured):
     machine = {"threads": 1, "cpu": "a CPU"}
     size = {"queries": 12, "gallery": 82}
-    result = {"command": "c", "steps": measured, "size": size, "machine": machine, "precision": "fp32", "channels": 16}
+    result = {
+        "command": "c",
+        "steps": measured,
+        "size": size,
+        "machine": machine,
+        "precision": "fp32",
+        "channels": 16,
+    }
     lines = table.markdown(result).splitlines()
     for name in ("rerank", "evaluate", "evaluate loop"):
         (row,) = [line for line in lines if line.startswith(f"| {table.WHAT[name]} |")]
@@ -82,7 +97,9 @@ def test_the_table_has_a_row_for_each_comparison(measured):
         assert ratio == pytest.approx(plain["seconds"] / ours["seconds"], abs=0.06)
 
 
-@pytest.mark.parametrize("size", [TINY, clusters.SIZES["msmt17"].scaled(0.001)])  # the latter has no distractors
+@pytest.mark.parametrize(
+    "size", [TINY, clusters.SIZES["msmt17"].scaled(0.001)]
+)  # the latter has no distractors
 def test_random_features_are_what_the_stages_read(size, tmp_path):
     clusters.write(tmp_path, size, channels=16)
     queries, gallery = (features.read(tmp_path / split) for split in ("query", "gallery"))
@@ -99,14 +116,39 @@ def test_random_features_are_what_the_stages_read(size, tmp_path):
 
 def test_a_scaled_size_keeps_its_proportions_and_a_minimum():
     quarter = clusters.SIZES["market1501"].scaled(0.25)
-    assert (quarter.people, quarter.cameras, quarter.queries, quarter.gallery) == (188, 6, 842, 3978)
+    assert (quarter.people, quarter.cameras, quarter.queries, quarter.gallery) == (
+        188,
+        6,
+        842,
+        3978,
+    )
     least = clusters.SIZES["market1501"].scaled(1e-6)
     assert (least.people, least.queries, least.gallery, least.distractors) == (2, 2, 4, 0)
 
 
 def test_the_command_writes_a_table_and_its_numbers(tmp_path):
-    small = ["--scale", "0.01", "--channels", "16", "--threads", "1", "--out", tmp_path, "--precision", "int8"]
-    command = [sys.executable, "-m", "benchmarks", *map(str, small), "--steps", "features", "products", "distances"]
+    small = [
+        "--scale",
+        "0.01",
+        "--channels",
+        "16",
+        "--threads",
+        "1",
+        "--out",
+        tmp_path,
+        "--precision",
+        "int8",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        *map(str, small),
+        "--steps",
+        "features",
+        "products",
+        "distances",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "market1501-0.01-int8.json").read_text())
@@ -120,7 +162,18 @@ def test_the_command_writes_a_table_and_its_numbers(tmp_path):
 
 
 def test_training_is_measured_against_the_bare_step(tmp_path, monkeypatch):
-    arguments = ["--people", "45", "--steps", "2", "--turns", "3", "--device", "cpu", "--out", str(tmp_path)]
+    arguments = [
+        "--people",
+        "45",
+        "--steps",
+        "2",
+        "--turns",
+        "3",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path),
+    ]
     monkeypatch.setattr(sys, "argv", ["benchmarks.training", *arguments])
     training.main()
     (file,) = tmp_path.iterdir()

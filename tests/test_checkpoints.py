@@ -1,4 +1,6 @@
-"""Published checkpoints: the same features after conversion, old files, broken and hostile ones, and the graph."""
+"""Published checkpoints: the same features after conversion, old files, broken and hostile ones,
+and the graph.
+"""
 
 import copy
 import hashlib
@@ -18,9 +20,11 @@ import pytest
 import torch
 import yaml
 
-from reid import checkpoints, model, origin
-from reid.errors import InputError
+from reid import model
 from reid.model import ModelSettings, Network
+from reid.results import provenance
+from reid.runtime.errors import InputError
+from reid.tools import convert_checkpoint
 from tests.test_pipeline import Clone
 
 SMALL = ModelSettings("resnet18", "", 64, 32, 8, "none", 2, False)
@@ -31,7 +35,9 @@ LEGACY = {"_use_new_zipfile_serialization": False}
 def made(settings=SMALL, people=5):
     torch.manual_seed(0)
     network = Network(settings, people)
-    network(torch.randn(4, 3, settings.height, settings.width))  # moves the running means of BatchNorm
+    network(
+        torch.randn(4, 3, settings.height, settings.width)
+    )  # moves the running means of BatchNorm
     return network.eval()
 
 
@@ -44,12 +50,16 @@ def published(network, prefix="", rank1=RANK1):
     for name, tensor in network.state_dict().items():
         for index, child in enumerate(CHILDREN):
             name = name.replace(f"trunk.{child}.", f"base.{index}.", 1)
-        state[prefix + (name.replace("conv.", "conv1.", 1) if name.startswith("conv.") else name)] = tensor
+        state[
+            prefix + (name.replace("conv.", "conv1.", 1) if name.startswith("conv.") else name)
+        ] = tensor
     return {"state_dict": state, "rank1": rank1, "epoch": 300}
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes alike, in opcode SHORT_BINSTRING, and ordered dicts as lists, as Python 2 does."""
+    """Writes text and bytes alike, in opcode SHORT_BINSTRING, and ordered dicts as lists, as
+    Python 2 does.
+    """
 
     def save_string(self, text):
         content = text.encode("latin1") if isinstance(text, str) else text
@@ -85,12 +95,14 @@ def save_as_python2(content, file):
 
 
 def convert(file, settings=SMALL):
-    return checkpoints.to_network(checkpoints.read(file), settings, file)
+    return convert_checkpoint.to_network(convert_checkpoint.read(file), settings, file)
 
 
 def assert_same_features(one, other):
     images = torch.randn(3, 3, 64, 32, generator=torch.Generator().manual_seed(1))
-    for ours, theirs in zip(one.eval().describe(images), other.eval().describe(images), strict=True):
+    for ours, theirs in zip(
+        one.eval().describe(images), other.eval().describe(images), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     torch.testing.assert_close(one(images).stripes, other(images).stripes, rtol=0, atol=1e-5)
     torch.testing.assert_close(one(images).logits, other(images).logits, rtol=0, atol=1e-5)
@@ -112,7 +124,9 @@ def test_a_published_network_has_none_of_the_later_tricks(tmp_path):
     """It was trained without, so `model.last_stride` and `model.bnneck` do not apply to it."""
     network = made()
     torch.save(published(network), tmp_path / "best.pth.tar")
-    converted = convert(tmp_path / "best.pth.tar", ModelSettings("resnet18", "", 64, 32, 8, "none", 1, True))
+    converted = convert(
+        tmp_path / "best.pth.tar", ModelSettings("resnet18", "", 64, 32, 8, "none", 1, True)
+    )
     assert converted.settings == SMALL
     assert_same_features(converted, network)
 
@@ -122,24 +136,28 @@ def test_a_file_of_python_2_from_a_gpu(tmp_path, rank1):
     network = made()
     content = published(network, "module.", rank1=rank1)
     state = content["state_dict"]
-    content["state_dict"] = OrderedDict((name, state[name]) for name in state if "num_batches" not in name)
+    content["state_dict"] = OrderedDict(
+        (name, state[name]) for name in state if "num_batches" not in name
+    )
     save_as_python2(content, tmp_path / "old.pth.tar")
-    checkpoint = checkpoints.read(tmp_path / "old.pth.tar")
+    checkpoint = convert_checkpoint.read(tmp_path / "old.pth.tar")
     assert checkpoint.epoch == 300
     assert checkpoint.rank1 == pytest.approx(0.918)
-    assert_same_features(checkpoints.to_network(checkpoint, SMALL), network)
+    assert_same_features(convert_checkpoint.to_network(checkpoint, SMALL), network)
 
 
 @pytest.mark.parametrize("rank1", [np.float32(0.5), np.float64(0.5), 0.5])
 @pytest.mark.parametrize("kind", [{}, LEGACY], ids=["zip", "legacy"])
 def test_rank1_may_be_any_float(tmp_path, rank1, kind):
-    torch.save({"state_dict": {"x": torch.zeros(1)}, "rank1": rank1, "epoch": 7}, tmp_path / "a", **kind)
-    assert checkpoints.read(tmp_path / "a")[1:] == (7, 0.5)
+    torch.save(
+        {"state_dict": {"x": torch.zeros(1)}, "rank1": rank1, "epoch": 7}, tmp_path / "a", **kind
+    )
+    assert convert_checkpoint.read(tmp_path / "a")[1:] == (7, 0.5)
 
 
 def test_epoch_and_rank1_may_be_missing_or_strange(tmp_path):
     torch.save({"state_dict": {"x": torch.zeros(1)}, "rank1": np.int64(3)}, tmp_path / "a")
-    assert checkpoints.read(tmp_path / "a")[1:] == (None, None)
+    assert convert_checkpoint.read(tmp_path / "a")[1:] == (None, None)
 
 
 class Harm:
@@ -154,14 +172,18 @@ class Harm:
 
 @pytest.mark.parametrize("kind", [{}, LEGACY], ids=["zip", "legacy"])
 @pytest.mark.parametrize(
-    ("function", "name"), [(os.mkdir, r"posix\.mkdir"), (exec, "exec"), (np.load, "numpy.load"), (print, "print")]
+    ("function", "name"),
+    [(os.mkdir, r"posix\.mkdir"), (exec, "exec"), (np.load, "numpy.load"), (print, "print")],
 )
 def test_code_in_a_file_is_refused_and_not_run(tmp_path, monkeypatch, capsys, kind, function, name):
     monkeypatch.chdir(tmp_path)
     argument = "import os; os.mkdir('harm')" if function is exec else "harm"
     torch.save({**published(made()), "rank1": Harm(function, argument)}, "evil.pth.tar", **kind)
-    with pytest.raises(InputError, match=rf"evil\.pth\.tar was refused.*nothing.*asks for the Python object {name},"):
-        checkpoints.read("evil.pth.tar")
+    with pytest.raises(
+        InputError,
+        match=rf"evil\.pth\.tar was refused.*nothing.*asks for the Python object {name},",
+    ):
+        convert_checkpoint.read("evil.pth.tar")
     assert not Path("harm").exists()
     assert capsys.readouterr().out == ""
 
@@ -169,14 +191,16 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, monkeypatch, capsys, ki
 def test_what_is_allowed_while_reading_is_not_allowed_afterwards(tmp_path):
     torch.save({"state_dict": {"x": torch.zeros(1)}, "rank1": np.float64(0.5)}, tmp_path / "a")
     before = set(torch.serialization.get_safe_globals())
-    checkpoints.read(tmp_path / "a")
+    convert_checkpoint.read(tmp_path / "a")
     assert set(torch.serialization.get_safe_globals()) == before
 
 
 def test_a_plain_pickle_is_refused(tmp_path):
-    (tmp_path / "evil.pth.tar").write_bytes(pickle.dumps(Harm(os.mkdir, str(tmp_path / "harm")), protocol=2))
+    (tmp_path / "evil.pth.tar").write_bytes(
+        pickle.dumps(Harm(os.mkdir, str(tmp_path / "harm")), protocol=2)
+    )
     with pytest.raises(InputError, match="was refused"):
-        checkpoints.read(tmp_path / "evil.pth.tar")
+        convert_checkpoint.read(tmp_path / "evil.pth.tar")
     assert not (tmp_path / "harm").exists()
 
 
@@ -185,19 +209,21 @@ def test_a_plain_pickle_is_refused(tmp_path):
 def test_a_file_cut_short_is_named(tmp_path, kind, left):
     torch.save(published(made()), tmp_path / "cut.pth.tar", **kind)
     content = (tmp_path / "cut.pth.tar").read_bytes()
-    (tmp_path / "cut.pth.tar").write_bytes(content[: left if left >= 1 or left == 0 else int(left * len(content))])
+    (tmp_path / "cut.pth.tar").write_bytes(
+        content[: left if left >= 1 or left == 0 else int(left * len(content))]
+    )
     with pytest.raises(InputError, match=r"cut\.pth\.tar is no checkpoint .*download it again"):
-        checkpoints.read(tmp_path / "cut.pth.tar")
+        convert_checkpoint.read(tmp_path / "cut.pth.tar")
 
 
 def test_files_of_another_kind_are_named(tmp_path):
     (tmp_path / "page.pth.tar").write_text("<html>Please log in</html>")
     with pytest.raises(InputError, match=r"page\.pth\.tar is no checkpoint"):
-        checkpoints.read(tmp_path / "page.pth.tar")
+        convert_checkpoint.read(tmp_path / "page.pth.tar")
     with pytest.raises(InputError, match=r"cannot read .*none\.pth\.tar: No such file"):
-        checkpoints.read(tmp_path / "none.pth.tar")
+        convert_checkpoint.read(tmp_path / "none.pth.tar")
     with pytest.raises(InputError, match=r"cannot read .*: Is a directory"):
-        checkpoints.read(tmp_path)
+        convert_checkpoint.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -213,44 +239,72 @@ def test_files_of_another_kind_are_named(tmp_path):
 def test_other_contents_are_named(tmp_path, content, told):
     torch.save(content, tmp_path / "other.pth.tar")
     with pytest.raises(InputError, match=told):
-        checkpoints.read(tmp_path / "other.pth.tar")
+        convert_checkpoint.read(tmp_path / "other.pth.tar")
 
 
 @pytest.mark.parametrize(
     ("trained", "settings", "told"),
     [
-        ("resnet18", "resnet50", r"tensor base\.4\.0\.conv1\.weight .*got \[64, 64, 3, 3\], wanted \[64, 64, 1, 1\]"),
-        ("resnet18", "resnet34", r"tensor base\.4\.2\.conv1\.weight .*got none, wanted \[64, 64, 3, 3\]"),
-        ("resnet34", "resnet18", r"tensor base\.4\.2\.conv1\.weight .*got \[64, 64, 3, 3\], wanted none"),
-        ("resnet18", "convnext_tiny", r"tensor base\.0\.0\.0\.weight .*got none, wanted \[96, 3, 4, 4\]"),
+        (
+            "resnet18",
+            "resnet50",
+            r"tensor base\.4\.0\.conv1\.weight .*got \[64, 64, 3, 3\], wanted \[64, 64, 1, 1\]",
+        ),
+        (
+            "resnet18",
+            "resnet34",
+            r"tensor base\.4\.2\.conv1\.weight .*got none, wanted \[64, 64, 3, 3\]",
+        ),
+        (
+            "resnet34",
+            "resnet18",
+            r"tensor base\.4\.2\.conv1\.weight .*got \[64, 64, 3, 3\], wanted none",
+        ),
+        (
+            "resnet18",
+            "convnext_tiny",
+            r"tensor base\.0\.0\.0\.weight .*got none, wanted \[96, 3, 4, 4\]",
+        ),
     ],
 )
 def test_the_first_tensor_of_another_trunk_is_named(trained, settings, told):
     content = published(made(ModelSettings(trained, "", 64, 32, 8, "none", 2, False)))
     wanted = ModelSettings(settings, "", 64, 32, 8, "none", 2, False)
     with pytest.raises(InputError, match=f"does not fit the trunk {settings} .*{told}"):
-        checkpoints.to_network(checkpoints.Checkpoint(content["state_dict"], 1, None), wanted)
+        convert_checkpoint.to_network(
+            convert_checkpoint.Checkpoint(content["state_dict"], 1, None), wanted
+        )
 
 
-@pytest.mark.parametrize("name", ["base.0.weight", "base.7.1.bn2.running_var", "bn.bias", "conv1.weight"])
+@pytest.mark.parametrize(
+    "name", ["base.0.weight", "base.7.1.bn2.running_var", "bn.bias", "conv1.weight"]
+)
 def test_a_missing_tensor_is_named(name):
     state = published(made())["state_dict"]
     state.pop(name)
-    with pytest.raises(InputError, match=rf"tensor {name} is the first to differ, got none, wanted \["):
-        checkpoints.to_network(checkpoints.Checkpoint(state, 1, None), SMALL)
+    with pytest.raises(
+        InputError, match=rf"tensor {name} is the first to differ, got none, wanted \["
+    ):
+        convert_checkpoint.to_network(convert_checkpoint.Checkpoint(state, 1, None), SMALL)
 
 
 def test_a_network_without_classifier_is_named():
     state = published(made())["state_dict"]
-    for broken in ({}, {"classifier.weight": torch.zeros(512)}, {"classifier.weight": torch.zeros(0, 512)}):
+    for broken in (
+        {},
+        {"classifier.weight": torch.zeros(512)},
+        {"classifier.weight": torch.zeros(0, 512)},
+    ):
         state.pop("classifier.weight", None)
         with pytest.raises(InputError, match=r"the checkpoint has no tensor classifier\.weight"):
-            checkpoints.to_network(checkpoints.Checkpoint({**state, **broken}, 1, None), SMALL)
+            convert_checkpoint.to_network(
+                convert_checkpoint.Checkpoint({**state, **broken}, 1, None), SMALL
+            )
 
 
 def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["reid.checkpoints", *map(str, arguments)])
-    checkpoints.main()
+    monkeypatch.setattr(sys, "argv", ["reid.tools.convert_checkpoint", *map(str, arguments)])
+    convert_checkpoint.main()
 
 
 def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, monkeypatch, capsys):
@@ -259,28 +313,50 @@ def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, m
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     network = made()
     torch.save(published(network), tmp_path / "best.pth.tar")
-    command = (tmp_path / "best.pth.tar", tmp_path / "models/synthetic/ls", "--dataset", "synthetic")
+    command = (
+        tmp_path / "best.pth.tar",
+        tmp_path / "models/synthetic/ls",
+        "--dataset",
+        "synthetic",
+    )
     run(monkeypatch, *command, "--params", tmp_path / "params.yaml")
     out = tmp_path / "models/synthetic/ls"
-    assert sorted(file.name for file in out.iterdir()) == ["history.csv", "model.safetensors", "training.json"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "history.csv",
+        "model.safetensors",
+        "training.json",
+    ]
     assert pd.read_csv(out / "history.csv").to_dict("records") == [{"epoch": 300}]
     assert_same_features(model.load(out / "model.safetensors"), network)
-    told = origin.read(out / "training.json")
+    told = provenance.read(out / "training.json")
     checksum = hashlib.sha256((tmp_path / "best.pth.tar").read_bytes()).hexdigest()
-    assert (told["converted_from"], told["sha256"], told["epoch"]) == ("best.pth.tar", checksum, 300)
-    assert "resnet18 of epoch 300, trained on 5 people, with a rank-1 of 91.8%" in capsys.readouterr().out
+    assert (told["converted_from"], told["sha256"], told["epoch"]) == (
+        "best.pth.tar",
+        checksum,
+        300,
+    )
+    assert (
+        "resnet18 of epoch 300, trained on 5 people, with a rank-1 of 91.8%"
+        in capsys.readouterr().out
+    )
     with pytest.raises(InputError, match="is not empty"):
         run(monkeypatch, *command, "--params", tmp_path / "params.yaml")
 
 
-def test_the_command_writes_nothing_for_a_file_that_does_not_fit(tmp_path, params_file, monkeypatch):
+def test_the_command_writes_nothing_for_a_file_that_does_not_fit(
+    tmp_path, params_file, monkeypatch
+):
     torch.save(published(made()), tmp_path / "best.pth.tar")
-    with pytest.raises(InputError, match="does not fit the trunk resnet50"):  # the paper's, with no dataset named
+    with pytest.raises(
+        InputError, match="does not fit the trunk resnet50"
+    ):  # the paper's, with no dataset named
         run(monkeypatch, tmp_path / "best.pth.tar", tmp_path / "out", "--params", params_file)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc")
+@pytest.mark.skipif(
+    shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc"
+)
 def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_path):
     settings = copy.deepcopy(params)
     settings["loss"], settings["tables"]["losses"] = "ls", ["ls"]
@@ -288,11 +364,23 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
     network = made(ModelSettings(**settings["model"] | settings["datasets"]["synthetic"]["model"]))
     torch.save(published(network, "module."), clone.folder / "best.pth.tar", **LEGACY)
     assert clone.ran("dvc", "repro", "prepare@synthetic") == ["prepare@synthetic"]
-    clone("python", "-m", "reid.checkpoints", "best.pth.tar", "models/synthetic/ls", "--dataset", "synthetic")
+    clone(
+        "python",
+        "-m",
+        "reid.tools.convert_checkpoint",
+        "best.pth.tar",
+        "models/synthetic/ls",
+        "--dataset",
+        "synthetic",
+    )
     clone("dvc", "commit", "--force", "train@synthetic-ls")
     cell = [f"{stage}@synthetic-ls" for stage in ("extract", "distances", "rerank", "evaluate")]
     assert clone.ran("dvc", "repro") == [*cell, "tables", "report"]
-    assert_same_features(model.load(clone.folder / "models/synthetic/ls/model.safetensors"), network)
-    made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())["provenance"]
+    assert_same_features(
+        model.load(clone.folder / "models/synthetic/ls/model.safetensors"), network
+    )
+    made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())[
+        "provenance"
+    ]
     assert made_with["train"] is None
     assert made_with["training"]["converted_from"] == "best.pth.tar"

@@ -1,4 +1,6 @@
-"""CUHK03 from a tiny .mat of the real structure, with the real protocol file; the classic splits; CUHK03-NP."""
+"""CUHK03 from a tiny .mat of the real structure, with the real protocol file; the classic splits;
+CUHK03-NP.
+"""
 
 import io
 import shutil
@@ -10,10 +12,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from reid import contents, cuhk03, datasets
-from reid.cuhk03 import Cuhk03Settings
-from reid.errors import InputError
-from reid.records import count
+from reid.datasets import cuhk03, packing, readers
+from reid.datasets.cuhk03 import Cuhk03Settings
+from reid.datasets.records import count
+from reid.runtime.errors import InputError
 
 PROTOCOL = Path(__file__).parent / "data" / "cuhk03_new_protocol_config_detected.mat"
 PEOPLE = 843, 440, 77, 58, 49
@@ -22,7 +24,9 @@ COUNTS = {"train": (767, 7_365, 0), "query": (700, 1_400, 0), "gallery": (700, 5
 
 
 def pixels(pair, person, column):
-    """An image [3, 2, 3] that says which one it is, and which way up: rows differ in red, columns in blue."""
+    """An image [3, 2, 3] that says which one it is, and which way up: rows differ in red, columns
+    in blue.
+    """
     image = np.empty((3, 2, 3), np.uint8)
     image[..., 0] = (np.arange(3) * 60 + pair * 8 + column // 2)[:, None]
     image[..., 1] = person % 251
@@ -41,11 +45,15 @@ def write_cell(file, values):
     references = np.empty(values.shape[::-1], h5py.ref_dtype)
     for index in np.ndindex(values.shape):
         references[index[::-1]] = values[index]
-    return file["#refs#"].create_dataset(f"cell_{len(file['#refs#'])}", data=references, dtype=h5py.ref_dtype)
+    return file["#refs#"].create_dataset(
+        f"cell_{len(file['#refs#'])}", data=references, dtype=h5py.ref_dtype
+    )
 
 
 def write_mat(path, cells, testsets):
-    """cuhk-03.mat with the images of `cells`, for detected and labeled alike; empty cells as MATLAB writes them."""
+    """cuhk-03.mat with the images of `cells`, for detected and labeled alike; empty cells as
+    MATLAB writes them.
+    """
     with h5py.File(path, "w") as file:
         empty = file.create_dataset("#refs#/empty", data=np.zeros(2, np.uint64))
         empty.attrs["MATLAB_empty"] = np.uint8(1)
@@ -65,7 +73,9 @@ def write_mat(path, cells, testsets):
 
 
 def draw_testsets():
-    people = [(pair, person) for pair, number in enumerate(PEOPLE, 1) for person in range(1, number + 1)]
+    people = [
+        (pair, person) for pair, number in enumerate(PEOPLE, 1) for person in range(1, number + 1)
+    ]
     rng = np.random.default_rng(0)
     return [[people[i] for i in rng.choice(len(people), 100, replace=False)] for _ in range(20)]
 
@@ -86,14 +96,16 @@ def decode(record):
 
 
 def test_new_protocol_gives_the_published_counts(folder):
-    names = datasets.READERS["cuhk03"].folders
-    assert datasets.locate(folder.parent.parent, names) == folder
+    names = readers.READERS["cuhk03"].folders
+    assert readers.locate(folder.parent.parent, names) == folder
     splits = cuhk03.read(folder, NEW)
-    assert splits == datasets.only_present(splits)
-    datasets.check_counts(folder, splits, cuhk03.published(NEW))
+    assert splits == readers.only_present(splits)
+    readers.check_counts(folder, splits, cuhk03.published(NEW))
     assert {split: count(records) for split, records in splits.items()} == COUNTS
-    assert all([r.name for r in records] == sorted(r.name for r in records) for records in splits.values())
-    datasets.check_matches(splits["query"], splits["gallery"])
+    assert all(
+        [r.name for r in records] == sorted(r.name for r in records) for records in splits.values()
+    )
+    readers.check_matches(splits["query"], splits["gallery"])
     for record in splits["gallery"][::500]:
         pair, person, view, column = (int(part) for part in record.name[:-4].split("_"))
         assert record.camid == view
@@ -106,7 +118,9 @@ def test_the_protocol_lies_beside_the_mat_or_in_the_datasets_folder(folder, tmp_
     release = tmp_path / "cuhk03" / "cuhk03_release"
     release.mkdir(parents=True)
     (release / "cuhk-03.mat").symlink_to(folder / "cuhk-03.mat")
-    with pytest.raises(InputError, match=r"new protocol needs cuhk03_new_protocol_config_detected\.mat: looked in"):
+    with pytest.raises(
+        InputError, match=r"new protocol needs cuhk03_new_protocol_config_detected\.mat: looked in"
+    ):
         cuhk03.read(release, NEW)
     shutil.copy(PROTOCOL, release / place)
     for start in (release, release.parent):
@@ -117,14 +131,14 @@ def test_the_protocol_lies_beside_the_mat_or_in_the_datasets_folder(folder, tmp_
 def test_classic_splits(folder, split):
     settings = Cuhk03Settings("cuhk03", "detected", "classic", split)
     splits = cuhk03.read(folder, settings)
-    datasets.check_counts(folder, splits, cuhk03.published(settings))
+    readers.check_counts(folder, splits, cuhk03.published(settings))
     test = set(draw_testsets()[split])
     assert {tuple(int(part) for part in r.name.split("_")[:2]) for r in splits["query"]} == test
     assert splits["query"] == splits["gallery"]
     assert len(splits["train"]) + len(splits["query"]) == 14_097
     assert not {r.pid for r in splits["train"]} & {r.pid for r in splits["query"]}
     assert {r.camid for r in splits["gallery"]} == {1, 2}
-    datasets.check_matches(splits["query"], splits["gallery"])
+    readers.check_matches(splits["query"], splits["gallery"])
 
 
 def test_classic_pids_are_the_new_protocols(folder):
@@ -141,36 +155,50 @@ def test_an_image_that_the_mat_lacks_is_named(tmp_path):
     write_mat(tmp_path / "cuhk-03.mat", cells, draw_testsets())
     shutil.copy(PROTOCOL, tmp_path)
     splits = cuhk03.read(tmp_path, NEW)
-    with pytest.raises(InputError, match=r"13,\d\d\d images are listed, but not there: .*cuhk-03\.mat/1_0"):
-        datasets.only_present(splits)
-    kept = datasets.only_present(splits, allow_incomplete=True)
-    with pytest.raises(InputError, match=r"train has \d+ people of 767 .*query has \d+ images of 1,400 "):
-        datasets.check_counts(tmp_path, kept, cuhk03.published(NEW))
-    contents.check_images(kept)
+    with pytest.raises(
+        InputError, match=r"13,\d\d\d images are listed, but not there: .*cuhk-03\.mat/1_0"
+    ):
+        readers.only_present(splits)
+    kept = readers.only_present(splits, allow_incomplete=True)
+    with pytest.raises(
+        InputError, match=r"train has \d+ people of 767 .*query has \d+ images of 1,400 "
+    ):
+        readers.check_counts(tmp_path, kept, cuhk03.published(NEW))
+    packing.check_images(kept)
 
 
 def test_np_folders(tmp_path):
     config = scipy.io.loadmat(PROTOCOL)
     labels, views = config["labels"].ravel(), config["camId"].ravel()
-    for split, subfolder in (("train", "bounding_box_train"), ("query", "query"), ("gallery", "bounding_box_test")):
+    for split, subfolder in (
+        ("train", "bounding_box_train"),
+        ("query", "query"),
+        ("gallery", "bounding_box_test"),
+    ):
         place = tmp_path / "cuhk03-np" / "detected" / subfolder
         place.mkdir(parents=True)
         for n in config[f"{split}_idx"].ravel().tolist():
             (place / f"{labels[n - 1]:04d}_c{views[n - 1]}_{n}.png").touch()
         (place / "Thumbs.db").touch()
-    found = datasets.locate(tmp_path, datasets.READERS["cuhk03"].folders)
+    found = readers.locate(tmp_path, readers.READERS["cuhk03"].folders)
     splits = cuhk03.read(found, NEW)
-    datasets.check_counts(found, splits, cuhk03.published(NEW))
+    readers.check_counts(found, splits, cuhk03.published(NEW))
     assert {split: count(records) for split, records in splits.items()} == COUNTS
     with pytest.raises(InputError, match=r"classic protocol needs cuhk-03\.mat: looked in"):
         cuhk03.read(found, Cuhk03Settings("cuhk03", "detected", "classic", 0))
-    with pytest.raises(InputError, match=r"needs cuhk-03\.mat: .*, or the folder labeled of CUHK03-NP"):
+    with pytest.raises(
+        InputError, match=r"needs cuhk-03\.mat: .*, or the folder labeled of CUHK03-NP"
+    ):
         cuhk03.read(found, Cuhk03Settings("cuhk03", "labeled", "new", 0))
 
 
 def test_published_counts_of_labeled_boxes():
     published = cuhk03.published(Cuhk03Settings("cuhk03", "labeled", "new", 0))
-    assert published == {"train": (767, 7_368, 0), "query": (700, 1_400, 0), "gallery": (700, 5_328, 0)}
+    assert published == {
+        "train": (767, 7_368, 0),
+        "query": (700, 1_400, 0),
+        "gallery": (700, 5_328, 0),
+    }
 
 
 def test_files_of_other_kinds(tmp_path):
@@ -203,7 +231,11 @@ def test_a_damaged_image_is_named(tmp_path):
         record.content()
 
 
-@pytest.mark.parametrize("other", [{"boxes": "drawn"}, {"protocol": "old"}, {"split": 20}, {"split": -1}])
+@pytest.mark.parametrize(
+    "other", [{"boxes": "drawn"}, {"protocol": "old"}, {"split": 20}, {"split": -1}]
+)
 def test_other_settings(other):
     with pytest.raises(InputError, match=f"`{next(iter(other))}` is "):
-        Cuhk03Settings(**{"reader": "cuhk03", "boxes": "detected", "protocol": "new", "split": 0} | other)
+        Cuhk03Settings(
+            **{"reader": "cuhk03", "boxes": "detected", "protocol": "new", "split": 0} | other
+        )

@@ -1,4 +1,6 @@
-"""Market-1501's real names and broken folders; what is found where; counts, matches, the partial crops."""
+"""Market-1501's real names and broken folders; what is found where; counts, matches, the partial
+crops.
+"""
 
 import gzip
 import os
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid import contents, datasets, dukemtmcreid, market1501, partial
-from reid.errors import InputError
-from reid.market1501 import Market1501Settings
-from reid.records import Counts, Record, SourceSettings
+from reid.datasets import dukemtmcreid, market1501, packing, partial, readers
+from reid.datasets.market1501 import Market1501Settings
+from reid.datasets.records import Counts, Record, SourceSettings
+from reid.runtime.errors import InputError
 
 SUBFOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
@@ -27,7 +29,7 @@ def read_market1501(folder):
 
 def real_names(part):
     """(pid, folder/name) of one of Market-1501's real lists."""
-    with gzip.open("reid/names/market1501_" + part + ".csv.gz", "rt") as file:
+    with gzip.open("reid/datasets/names/market1501_" + part + ".csv.gz", "rt") as file:
         return [line.strip().split(",") for line in file]
 
 
@@ -38,11 +40,20 @@ def save_image(path, height=8, width=4, value=90):
 
 def make_small(folder):
     """Two people, two cameras, one distractor, one junk image, one Thumbs.db."""
-    for name in ("0001_c1s1_000001_01.jpg", "0001_c2s1_000001_01.jpg.jpg", "0002_c1s1_000001_01.jpg"):
+    for name in (
+        "0001_c1s1_000001_01.jpg",
+        "0001_c2s1_000001_01.jpg.jpg",
+        "0002_c1s1_000001_01.jpg",
+    ):
         save_image(folder / "bounding_box_train" / name)
     for name in ("0003_c1s1_000001_00.jpg", "0004_c6s6_000001_00.jpg.jpg"):
         save_image(folder / "query" / name)
-    for name in ("0003_c2s1_000001_02.jpg", "0004_c1s1_000001_02.jpg", "0000_c1s1_000009_02.jpg", "-1_c1s1_1.jpg"):
+    for name in (
+        "0003_c2s1_000001_02.jpg",
+        "0004_c1s1_000001_02.jpg",
+        "0000_c1s1_000009_02.jpg",
+        "-1_c1s1_1.jpg",
+    ):
         save_image(folder / "bounding_box_test" / name.replace("_1.jpg", "_000001_02.jpg"))
     for name in SUBFOLDERS:
         (folder / name / "Thumbs.db").write_bytes(b"not an image")
@@ -68,17 +79,21 @@ def real(tmp_path_factory):
 
 
 def test_real_names_give_the_published_counts(real):
-    splits = read_market1501(datasets.locate(real.parent, datasets.READERS["market1501"].folders))
-    datasets.check_counts(real, splits, market1501.published(MARKET))
-    datasets.check_matches(splits["query"], splits["gallery"])
+    splits = read_market1501(readers.locate(real.parent, readers.READERS["market1501"].folders))
+    readers.check_counts(real, splits, market1501.published(MARKET))
+    readers.check_matches(splits["query"], splits["gallery"])
     assert list(splits) == ["train", "query", "gallery"]
     assert [len(records) for records in splits.values()] == [12_936, 3_368, 15_913]
     assert [len({r.pid for r in records} - {0}) for records in splits.values()] == [751, 750, 750]
     assert sum(r.pid == 0 for r in splits["gallery"]) == 2_798
-    assert sum(r.name.endswith(".jpg.jpg") for records in splits.values() for r in records) == 24 - 2  # two are junk
+    assert (
+        sum(r.name.endswith(".jpg.jpg") for records in splits.values() for r in records) == 24 - 2
+    )  # two are junk
     assert sum(r.pid == 1488 for r in splits["query"]) == 6
     for part, records in zip(("train", "query", "test"), splits.values(), strict=True):
-        wanted = sorted((name.split("/")[1], int(pid)) for pid, name in real_names(part) if pid != "-1")
+        wanted = sorted(
+            (name.split("/")[1], int(pid)) for pid, name in real_names(part) if pid != "-1"
+        )
         assert [(r.name, r.pid) for r in records] == wanted
         assert all(int(r.name.split("_c")[1][0]) == r.camid for r in records)
 
@@ -91,25 +106,31 @@ def test_counts_say_by_how_much_each_split_differs(real):
         "train": [*splits["train"], Record(real / "x", "x", 9999, 1)],
     }
     with pytest.raises(InputError) as error:
-        datasets.check_counts(real, fewer, market1501.published(MARKET))
+        readers.check_counts(real, fewer, market1501.published(MARKET))
     message = str(error.value)
     assert "query has 3,367 images of 3,368 (1 missing)" in message
     assert "gallery has 13,115 images of 15,913 (2,798 missing)" in message
     assert "gallery has 0 distractors of 2,798 (2,798 missing)" in message
-    assert "train has 752 people of 751 (1 too many); train has 12,937 images of 12,936 (1 too many)" in message
+    assert (
+        "train has 752 people of 751 (1 too many); train has 12,937 images of 12,936 (1 too many)"
+        in message
+    )
     assert "query has 750 people" not in message
     assert "Market-1501-v15.09.15" in message
     assert "prepare.allow_incomplete" in message
     with pytest.raises(
-        InputError, match=r"Missing are 0001_c1s1_001051_00\.jpg of query; 0000_.* and 2,793 more of gallery\."
+        InputError,
+        match=r"Missing are 0001_c1s1_001051_00\.jpg of query; 0000_.* and 2,793 more of gallery\.",
     ):
-        datasets.check_counts(real, fewer, market1501.published(MARKET), names=market1501.names)
-    datasets.check_counts(real, fewer, market1501.published(MARKET), allow_incomplete=True)
+        readers.check_counts(real, fewer, market1501.published(MARKET), names=market1501.names)
+    readers.check_counts(real, fewer, market1501.published(MARKET), allow_incomplete=True)
 
 
 def test_one_listing_per_folder(small, monkeypatch):
     listed, listdir = [], os.listdir
-    monkeypatch.setattr(os, "listdir", lambda folder: (listed.append(Path(folder).name), listdir(folder))[1])
+    monkeypatch.setattr(
+        os, "listdir", lambda folder: (listed.append(Path(folder).name), listdir(folder))[1]
+    )
     read_market1501(small)
     assert sorted(listed) == sorted(SUBFOLDERS)
 
@@ -131,7 +152,10 @@ def test_duke_names(tmp_path):
     for folder in SUBFOLDERS:
         for name in names:
             save_image(tmp_path / folder / name)
-    assert [(r.pid, r.camid) for r in dukemtmcreid.read(tmp_path, SourceSettings("dukemtmcreid"))["gallery"]] == [
+    assert [
+        (r.pid, r.camid)
+        for r in dukemtmcreid.read(tmp_path, SourceSettings("dukemtmcreid"))["gallery"]
+    ] == [
         (1, 2),
         (7140, 8),
     ]
@@ -141,7 +165,11 @@ def test_duke_names(tmp_path):
 
 def test_published_counts_of_duke():
     published = dukemtmcreid.published(SourceSettings("dukemtmcreid"))
-    assert published == {"train": Counts(702, 16522), "query": Counts(702, 2228), "gallery": Counts(1110, 17661)}
+    assert published == {
+        "train": Counts(702, 16522),
+        "query": Counts(702, 2228),
+        "gallery": Counts(1110, 17661),
+    }
 
 
 @pytest.mark.parametrize(
@@ -170,7 +198,9 @@ def test_missing_and_empty_subfolders(small):
     with pytest.raises(InputError, match="query holds no images"):
         read_market1501(small)
     shutil.rmtree(small / "query")
-    with pytest.raises(InputError, match=r"lacks query: wanted .* there: bounding_box_test, bounding_box_train"):
+    with pytest.raises(
+        InputError, match=r"lacks query: wanted .* there: bounding_box_test, bounding_box_train"
+    ):
         read_market1501(small)
     with pytest.raises(InputError, match="no such folder"):
         read_market1501(small / "absent")
@@ -183,42 +213,49 @@ def test_a_folder_of_junk_alone_holds_no_images(small):
         read_market1501(small)
 
 
-@pytest.mark.parametrize("name", ["Market-1501-v15.09.15", "market1501", "Market1501", "MARKET-1501"])
+@pytest.mark.parametrize(
+    "name", ["Market-1501-v15.09.15", "market1501", "Market1501", "MARKET-1501"]
+)
 def test_locate_finds_the_names_people_use(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / "DukeMTMC-reID").mkdir()
     (tmp_path / "Market-1501-v15.09.15.zip").write_bytes(b"")
-    folders = datasets.READERS["market1501"].folders
-    assert datasets.locate(tmp_path, folders) == tmp_path / name
-    assert datasets.locate(tmp_path / name, folders) == tmp_path / name  # pointed at the dataset itself
+    folders = readers.READERS["market1501"].folders
+    assert readers.locate(tmp_path, folders) == tmp_path / name
+    assert (
+        readers.locate(tmp_path / name, folders) == tmp_path / name
+    )  # pointed at the dataset itself
 
 
 def test_locate_prefers_the_official_name_and_looks_one_folder_deeper(tmp_path):
-    folders = datasets.READERS["market1501"].folders
+    folders = readers.READERS["market1501"].folders
     official = tmp_path / "market1501" / "Market-1501-v15.09.15"
     official.mkdir(parents=True)
-    assert datasets.locate(tmp_path, folders) == official
+    assert readers.locate(tmp_path, folders) == official
     (tmp_path / "Market-1501-v15.09.15").mkdir()
-    assert datasets.locate(tmp_path, folders) == tmp_path / "Market-1501-v15.09.15"
+    assert readers.locate(tmp_path, folders) == tmp_path / "Market-1501-v15.09.15"
 
 
 def test_locate_says_what_it_looked_for(tmp_path):
-    folders = datasets.READERS["market1501"].folders
+    folders = readers.READERS["market1501"].folders
     with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'absent'}, is missing")) as error:
-        datasets.locate(tmp_path / "absent", folders)
+        readers.locate(tmp_path / "absent", folders)
     assert "Market-1501-v15.09.15" in str(error.value)
-    with pytest.raises(InputError, match=r"looked for a folder Market-1501-v15.09.15, .*; there is no folder at all"):
-        datasets.locate(tmp_path, folders)
+    with pytest.raises(
+        InputError,
+        match=r"looked for a folder Market-1501-v15.09.15, .*; there is no folder at all",
+    ):
+        readers.locate(tmp_path, folders)
     (tmp_path / "cuhk03").mkdir()
     with pytest.raises(InputError, match="there are cuhk03"):
-        datasets.locate(tmp_path, folders)
+        readers.locate(tmp_path, folders)
 
 
 def test_no_match_left_says_why(tmp_path):
     query = [Record(tmp_path, f"q{i}", pid, 1) for i, pid in enumerate((1, 2, 3, 4))]
     gallery = [Record(tmp_path, "g", pid, 1) for pid in (1, 2)]
     with pytest.raises(InputError) as error:
-        datasets.check_matches(query, gallery)
+        readers.check_matches(query, gallery)
     message = str(error.value)
     assert "none of the 4 query images" in message
     assert "2 have the person in the gallery, but from their own camera only" in message
@@ -226,28 +263,33 @@ def test_no_match_left_says_why(tmp_path):
     assert "q0 (pid 1, camera 1; gallery cameras of this pid: 1); q1" in message
     assert "q2 (pid 3, camera 1; gallery cameras of this pid: none)" in message
     assert "q3" not in message
-    datasets.check_matches(query, [*gallery, Record(tmp_path, "g", 4, 2)])  # one match is enough
+    readers.check_matches(query, [*gallery, Record(tmp_path, "g", 4, 2)])  # one match is enough
 
 
 def test_unreadable_images_are_all_counted(small):
     splits = read_market1501(small)
-    contents.check_images(splits)
+    packing.check_images(splits)
     whole = splits["train"][0].path.read_bytes()
     splits["train"][0].path.write_bytes(whole[: len(whole) // 2])
     splits["gallery"][2].path.write_bytes(b"")
     with pytest.raises(InputError, match=r"^2 of 8 images cannot be read") as error:
-        contents.check_images(splits)
-    assert all(str(splits[split][i].path) in str(error.value) for split, i in (("train", 0), ("gallery", 2)))
+        packing.check_images(splits)
+    assert all(
+        str(splits[split][i].path) in str(error.value)
+        for split, i in (("train", 0), ("gallery", 2))
+    )
     for records in splits.values():
         for record in records:
             record.path.write_bytes(b"text")
     with pytest.raises(InputError, match=r"^8 of 8 .* and 3 more\. "):
-        contents.check_images(splits)
+        packing.check_images(splits)
 
 
 def striped(height, width=4):
     """An image whose row r is gray level r."""
-    return Image.fromarray(np.repeat(np.arange(height, dtype=np.uint8)[:, None, None], width, 1).repeat(3, 2))
+    return Image.fromarray(
+        np.repeat(np.arange(height, dtype=np.uint8)[:, None, None], width, 1).repeat(3, 2)
+    )
 
 
 def test_crop_partial_depends_on_seed_and_name_alone():
@@ -287,12 +329,12 @@ def test_crop_partial_of_tiny_images(height):
 
 def test_partial_images_keep_pid_camera_and_stem(small):
     query = read_market1501(small)["query"]
-    images = list(contents.partial_images(query, 0))
+    images = list(packing.partial_images(query, 0))
     assert [image[:3] for image in images] == [
         ("0003_c1s1_000001_00.png", 3, 1),
         ("0004_c6s6_000001_00.jpg.png", 4, 6),
     ]
-    assert list(contents.partial_images(query[::-1], 0)) == images[::-1]
-    assert list(contents.stored_images(query[:1])) == [
+    assert list(packing.partial_images(query[::-1], 0)) == images[::-1]
+    assert list(packing.stored_images(query[:1])) == [
         (query[0].name, query[0].pid, query[0].camid, query[0].path.read_bytes())
     ]

@@ -6,8 +6,8 @@ import types
 import pytest
 import torch
 
-from reid import device
-from reid.errors import InputError
+from reid.runtime import device
+from reid.runtime.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,12 @@ def forgotten(monkeypatch):
 
 def test_each_takes_another_gpu_most_free_memory_first(tmp_path):
     names, free = ("a", "b", "c"), (5, 9, 7)
-    assert [device.free_gpu(names, free, tmp_path) for _ in range(4)] == [1, 2, 0, 1]  # the fourth has to share
+    assert [device.free_gpu(names, free, tmp_path) for _ in range(4)] == [
+        1,
+        2,
+        0,
+        1,
+    ]  # the fourth has to share
     device._held[1].release()  # as the system does when the process ends
     assert device.free_gpu(names, free, tmp_path) == 2
 
@@ -36,7 +41,9 @@ def two_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (10 + gpu, 20))
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda gpu: types.SimpleNamespace(uuid=f"gpu-{gpu}"))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda gpu: types.SimpleNamespace(uuid=f"gpu-{gpu}")
+    )
     monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: None)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
 

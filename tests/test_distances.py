@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from reid import distances
-from reid.distances import DistanceSettings
-from reid.errors import InputError
-from reid.evaluation import evaluate
-from reid.features import Features
-from reid.neighbours import RANKED
-from reid.pairs import pair_distances
+from reid.arrays.features import Features
+from reid.arrays.neighbours import RANKED
+from reid.distances import all_pairs
+from reid.distances.all_pairs import DistanceSettings
+from reid.reranking.pair_distances import pair_distances
+from reid.results.metrics import evaluate
+from reid.runtime.errors import InputError
 from tests.test_neighbours import assert_equal, slow_neighbours
 from tests.twins import slow_costs, slow_path
 
@@ -30,18 +30,22 @@ def golden_features(side):
 
 
 def compute(queries, gallery, settings):
-    """Everything that the stage computes: the matrices, the neighbours, and the pairs reported to the bar."""
+    """Everything that the stage computes: the matrices, the neighbours, and the pairs reported to
+    the bar.
+    """
     done = []
-    comparison = distances.Comparison(settings, CPU)
-    within = distances.gallery_lists(gallery, comparison, done.append)
-    out = {name: np.full((len(queries), len(gallery)), np.nan, np.float32) for name in distances.NAMES}
-    found = distances.query_distances(queries, gallery, within, comparison, out, done.append)
+    comparison = all_pairs.Comparison(settings, CPU)
+    within = all_pairs.gallery_lists(gallery, comparison, done.append)
+    out = {
+        name: np.full((len(queries), len(gallery)), np.nan, np.float32) for name in all_pairs.NAMES
+    }
+    found = all_pairs.query_distances(queries, gallery, within, comparison, out, done.append)
     return out, found, sum(done)
 
 
 def slow_distances(a, b):
     """Features of N and M images -> {global, local, dmli}, [N, M], pair by pair in float64."""
-    found = {name: np.empty((len(a), len(b))) for name in distances.NAMES}
+    found = {name: np.empty((len(a), len(b))) for name in all_pairs.NAMES}
     for i in range(len(a)):
         for j in range(len(b)):
             f, g = (x.global_features[k].astype(np.float64) for x, k in ((a, i), (b, j)))
@@ -54,16 +58,22 @@ def slow_distances(a, b):
 
 
 @pytest.mark.parametrize("panel", [4096, 4])
-@pytest.mark.parametrize(("queries", "gallery", "rows", "columns"), [(5, 11, 3, 4), (1, 1, 128, 256), (7, 2, 2, 1)])
+@pytest.mark.parametrize(
+    ("queries", "gallery", "rows", "columns"), [(5, 11, 3, 4), (1, 1, 128, 256), (7, 2, 2, 1)]
+)
 def test_tiles_give_what_pairs_give(queries, gallery, rows, columns, panel, monkeypatch):
-    monkeypatch.setattr(distances, "PANEL", panel)
+    monkeypatch.setattr(all_pairs, "PANEL", panel)
     a, b = random_features(queries, 1), random_features(gallery, 2)
-    settings = DistanceSettings(neighbours=4, tile_rows=rows, tile_columns=columns, precision="fp32", device="cpu")
+    settings = DistanceSettings(
+        neighbours=4, tile_rows=rows, tile_columns=columns, precision="fp32", device="cpu"
+    )
     out, found, done = compute(a, b, settings)
     for name, expected in slow_distances(a, b).items():
         np.testing.assert_allclose(out[name], expected, rtol=1e-5, atol=1e-6)
-    assert done == distances.pairs_to_compute(gallery, [queries], settings)
-    both = Features(*(np.concatenate(pair) for pair in zip(vars(a).values(), vars(b).values(), strict=True)))
+    assert done == all_pairs.pairs_to_compute(gallery, [queries], settings)
+    both = Features(
+        *(np.concatenate(pair) for pair in zip(vars(a).values(), vars(b).values(), strict=True))
+    )
     square = slow_distances(both, both)
     square["global_dmli"] = square["global"] + square["dmli"]
     for name in RANKED:
@@ -78,16 +88,18 @@ def test_the_size_of_tiles_changes_nothing_but_rounding():
     a, b = random_features(9, 1), random_features(21, 2)
     one, _, _ = compute(a, b, DistanceSettings(5, 128, 256, "fp32", "cpu"))
     other, _, _ = compute(a, b, DistanceSettings(5, 2, 3, "fp32", "cpu"))
-    for name in distances.NAMES:
+    for name in all_pairs.NAMES:
         np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
 
 
 def test_distances_agree_with_the_published_code():
     golden = np.load("tests/data/distances.npz")
     out, _, _ = compute(
-        golden_features("query"), golden_features("gallery"), DistanceSettings(50, 16, 64, "fp32", "cpu")
+        golden_features("query"),
+        golden_features("gallery"),
+        DistanceSettings(50, 16, 64, "fp32", "cpu"),
     )
-    for name in distances.NAMES:
+    for name in all_pairs.NAMES:
         np.testing.assert_allclose(out[name], golden[f"dist_{name}"], rtol=1e-5)
     np.testing.assert_allclose(out["global"] + out["dmli"], golden["dist_global_dmli"], rtol=1e-5)
 
@@ -113,12 +125,14 @@ def test_single_pairs_are_those_of_the_tiles(name):
 def test_duplicates_are_each_others_nearest():
     one = random_features(3, 0)
     _, found, _ = compute(one, one, DistanceSettings(2, 8, 8, "fp32", "cpu"))
-    assert {frozenset(row) for row in found["global"].indices.tolist()} == {frozenset((i, i + 3)) for i in range(3)}
+    assert {frozenset(row) for row in found["global"].indices.tolist()} == {
+        frozenset((i, i + 3)) for i in range(3)
+    }
 
 
 @pytest.mark.parametrize("panel", [4096, 4])
 def test_equal_distances_are_in_the_order_of_the_images(panel, monkeypatch):
-    monkeypatch.setattr(distances, "PANEL", panel)
+    monkeypatch.setattr(all_pairs, "PANEL", panel)
     one = np.zeros((1, 8, 4), np.float32)
     one[..., 0] = 1  # products of these are exact, so that all distances are equal
     labels = np.zeros(7, np.int64)
@@ -131,7 +145,10 @@ def test_equal_distances_are_in_the_order_of_the_images(panel, monkeypatch):
 
 def clustered_features(images, people, seed):
     """Non-negative features of few directions, as a network's are, around the people's own."""
-    rng, directions = np.random.default_rng(seed), np.random.default_rng(99).standard_normal((12, 9 * 64))
+    rng, directions = (
+        np.random.default_rng(seed),
+        np.random.default_rng(99).standard_normal((12, 9 * 64)),
+    )
     pids = np.arange(images) % people
     centres = np.random.default_rng(5).standard_normal((people, 12))
     arrays = np.maximum((centres[pids] + 0.9 * rng.standard_normal((images, 12))) @ directions, 0)
@@ -155,17 +172,26 @@ def test_a_lower_precision_hardly_moves_ranks(precision):
 
 
 def test_an_unknown_precision_and_int8_on_a_gpu_are_refused():
-    with pytest.raises(InputError, match=r"distances.precision .* got 'fp16', wanted one of fp32, bf16, int8"):
+    with pytest.raises(
+        InputError, match=r"distances.precision .* got 'fp16', wanted one of fp32, bf16, int8"
+    ):
         DistanceSettings(1, 1, 1, "fp16", "cpu")
     with pytest.raises(InputError, match="int8 is for the CPU"):
-        distances.Comparison(DistanceSettings(1, 1, 1, "int8", "cuda"), torch.device("cuda"))
+        all_pairs.Comparison(DistanceSettings(1, 1, 1, "int8", "cuda"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize("field", ["neighbours", "tile_rows", "tile_columns"])
 def test_numbers_below_one_are_refused(field):
     with pytest.raises(InputError, match="at least 1"):
         DistanceSettings(
-            **{"neighbours": 1, "tile_rows": 1, "tile_columns": 1, "precision": "fp32", "device": "cpu", field: 0}
+            **{
+                "neighbours": 1,
+                "tile_rows": 1,
+                "tile_columns": 1,
+                "precision": "fp32",
+                "device": "cpu",
+                field: 0,
+            }
         )
 
 
@@ -178,7 +204,7 @@ def test_neighbours_are_alike_in_two_runs():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_any_number_of_threads_gives_the_same_bytes(precision, monkeypatch):
-    monkeypatch.setattr(distances, "PANEL", 100)
+    monkeypatch.setattr(all_pairs, "PANEL", 100)
     queries, gallery = clustered_features(70, 20, 1), clustered_features(190, 30, 2)
     settings, before = DistanceSettings(30, 32, 48, precision, "cpu"), torch.get_num_threads()
     found = []
@@ -189,7 +215,7 @@ def test_any_number_of_threads_gives_the_same_bytes(precision, monkeypatch):
     finally:
         torch.set_num_threads(before)
     for matrices, neighbours, _ in found[1:]:
-        for name in distances.NAMES:
+        for name in all_pairs.NAMES:
             np.testing.assert_array_equal(matrices[name], found[0][0][name])
         for name in RANKED:
             assert_equal(neighbours[name], found[0][1][name])
@@ -197,10 +223,12 @@ def test_any_number_of_threads_gives_the_same_bytes(precision, monkeypatch):
 
 def test_distances_within_a_set_are_alike_both_ways():
     images = clustered_features(150, 20, 1)
-    comparison = distances.Comparison(DistanceSettings(30, 32, 48, "fp32", "cpu"), CPU)
+    comparison = all_pairs.Comparison(DistanceSettings(30, 32, 48, "fp32", "cpu"), CPU)
     everyone = slice(0, len(images))
-    panel = distances.Panel(images, everyone, comparison)
-    for matrix in distances.compare(panel, images, everyone, comparison, lambda pairs: None, itself=True).values():
+    panel = all_pairs.Panel(images, everyone, comparison)
+    for matrix in all_pairs.compare(
+        panel, images, everyone, comparison, lambda pairs: None, itself=True
+    ).values():
         blocks = torch.arange(len(images)) // 32
         other = blocks[:, None] != blocks  # within a tile of rows, both ways are computed
         assert torch.equal(matrix[other], matrix.T[other])

@@ -1,4 +1,6 @@
-"""A raw folder out of an archive: servers that break off, lie or are gone; archives that are damaged or malicious."""
+"""A raw folder out of an archive: servers that break off, lie or are gone; archives that are
+damaged or malicious.
+"""
 
 import hashlib
 import http.server
@@ -22,17 +24,21 @@ import pytest
 import yaml
 from PIL import Image
 
-from reid import archives, datasets, downloads
-from reid.errors import InputError
+from reid.datasets import archive, download, readers
+from reid.runtime.errors import InputError
 from tests.conftest import run_stage
 
 IMAGES = {
     "bounding_box_train": ("0001_c1s1_000001_01.jpg", "0001_c2s1_000001_01.jpg"),
     "query": ("0003_c1s1_000001_00.jpg", "0004_c2s1_000001_00.jpg.jpg"),
-    "bounding_box_test": ("0003_c2s1_000001_01.jpg", "0004_c1s1_000001_01.jpg", "-1_c3s1_000001_01.jpg"),
+    "bounding_box_test": (
+        "0003_c2s1_000001_01.jpg",
+        "0004_c1s1_000001_01.jpg",
+        "-1_c3s1_000001_01.jpg",
+    ),
 }
 FILE = "Market-1501-v15.09.15.zip"
-FOLDERS = datasets.READERS["market1501"].folders
+FOLDERS = readers.READERS["market1501"].folders
 
 
 def market_zip(top="Market-1501-v15.09.15"):
@@ -42,7 +48,9 @@ def market_zip(top="Market-1501-v15.09.15"):
         for folder, names in IMAGES.items():
             for name in names:
                 image = io.BytesIO()
-                Image.fromarray(rng.integers(0, 256, (20, 10, 3), dtype=np.uint8)).save(image, "JPEG")
+                Image.fromarray(rng.integers(0, 256, (20, 10, 3), dtype=np.uint8)).save(
+                    image, "JPEG"
+                )
                 archive.writestr(f"{top}/{folder}/{name}", image.getvalue())
             archive.writestr(f"{top}/{folder}/Thumbs.db", b"not an image")
     return file.getvalue()
@@ -59,7 +67,11 @@ def server(content, breaks_after=None, ranges=True):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.headers["Range"])
-            start = int(asked[-1].removeprefix("bytes=").removesuffix("-")) if asked[-1] and ranges else 0
+            start = (
+                int(asked[-1].removeprefix("bytes=").removesuffix("-"))
+                if asked[-1] and ranges
+                else 0
+            )
             if not self.path.endswith(FILE):
                 return self.send_error(404)
             if start >= len(content):
@@ -68,7 +80,9 @@ def server(content, breaks_after=None, ranges=True):
                 return self.end_headers()
             self.send_response(206 if start else 200)
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
+                )
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             return self.wfile.write(content[start : breaks_after if len(asked) == 1 else None])
@@ -89,12 +103,14 @@ def server(content, breaks_after=None, ranges=True):
 
 def known(content):
     """Market-1501's facts with the MD5 of `content`."""
-    return downloads.Archive(FILE, hashlib.md5(content).hexdigest(), "drive-id", "from https://example.org")
+    return download.Archive(
+        FILE, hashlib.md5(content).hexdigest(), "drive-id", "from https://example.org"
+    )
 
 
 @pytest.fixture(autouse=True)
 def facts(monkeypatch):
-    monkeypatch.setitem(downloads.ARCHIVES, "market1501", (known(CONTENT),))
+    monkeypatch.setitem(download.ARCHIVES, "market1501", (known(CONTENT),))
 
 
 @pytest.fixture
@@ -104,7 +120,7 @@ def raw(tmp_path):
 
 
 def provide(raw, download=True, allow_incomplete=False):
-    return downloads.provide("market1501", raw, FOLDERS, download, allow_incomplete)
+    return download.provide("market1501", raw, FOLDERS, download, allow_incomplete)
 
 
 def refused(*arguments, **settings):
@@ -115,7 +131,14 @@ def refused(*arguments, **settings):
 
 def assert_by_hand(message, raw):
     """What to fetch, from where, its MD5, where to put it, and how to name another place."""
-    for part in (FILE, known(CONTENT).md5, "https://example.org", str(raw / FILE), "`prepare.raw`", "REID_DATA"):
+    for part in (
+        FILE,
+        known(CONTENT).md5,
+        "https://example.org",
+        str(raw / FILE),
+        "`prepare.raw`",
+        "REID_DATA",
+    ):
         assert part in message
 
 
@@ -173,14 +196,14 @@ def test_an_interrupted_download_is_kept_and_continued(raw, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(archives, "BLOCK", 1000)
+    monkeypatch.setattr(archive, "BLOCK", 1000)
     part = raw / "part"
     with server(CONTENT) as (address, asked):
         with pytest.raises(KeyboardInterrupt):
-            downloads.resume(f"{address}/{FILE}", part, interrupt)
+            download.resume(f"{address}/{FILE}", part, interrupt)
         assert part.read_bytes() == CONTENT[:1000]
         seen = []
-        downloads.resume(f"{address}/{FILE}", part, lambda done, total: seen.append((done, total)))
+        download.resume(f"{address}/{FILE}", part, lambda done, total: seen.append((done, total)))
         assert asked == [None, "bytes=1000-"]
     assert part.read_bytes() == CONTENT
     assert seen[0] == (2000, len(CONTENT))
@@ -199,8 +222,8 @@ def test_a_corrupted_download_leaves_nothing(raw, monkeypatch, allow_incomplete)
 
 
 def test_a_download_without_published_md5_must_be_a_zip(raw, monkeypatch):
-    nameless = (downloads.Archive(FILE, "", "drive-id", "from https://example.org"),)
-    monkeypatch.setitem(downloads.ARCHIVES, "market1501", nameless)
+    nameless = (download.Archive(FILE, "", "drive-id", "from https://example.org"),)
+    monkeypatch.setitem(download.ARCHIVES, "market1501", nameless)
     with server(b"<html>quota exceeded</html>") as (address, _):
         monkeypatch.setenv("REID_MIRROR", address)
         assert "wanted a zip file" in refused(raw)
@@ -211,8 +234,8 @@ def test_a_download_without_published_md5_must_be_a_zip(raw, monkeypatch):
 
 
 def test_a_dead_link_says_what_to_do_by_hand(raw, monkeypatch):
-    gone = downloads.Archive("gone.zip", known(CONTENT).md5, "drive-id", "from https://example.org")
-    monkeypatch.setitem(downloads.ARCHIVES, "market1501", (gone,))
+    gone = download.Archive("gone.zip", known(CONTENT).md5, "drive-id", "from https://example.org")
+    monkeypatch.setitem(download.ARCHIVES, "market1501", (gone,))
     with server(CONTENT) as (address, _):
         monkeypatch.setenv("REID_MIRROR", address)
         message = refused(raw)
@@ -244,17 +267,22 @@ def test_google_drive_is_asked_through_gdown(raw, monkeypatch):
 
 
 def test_google_drives_refusal_says_what_to_do_by_hand(raw, monkeypatch):
-    error = gdown.exceptions.FileURLRetrievalError("Failed to retrieve file url:\n\n\tToo many users.\n")
+    error = gdown.exceptions.FileURLRetrievalError(
+        "Failed to retrieve file url:\n\n\tToo many users.\n"
+    )
     monkeypatch.setattr(gdown, "download", mock.create_autospec(gdown.download, side_effect=error))
     monkeypatch.delenv("REID_MIRROR", raising=False)
     message = refused(raw)
-    assert "could not be downloaded: Failed to retrieve file url: Too many users. By hand: put" in message
+    assert (
+        "could not be downloaded: Failed to retrieve file url: Too many users. By hand: put"
+        in message
+    )
     assert_by_hand(message, raw)
     assert listing(raw) == []
 
 
 def test_nothing_is_downloaded_unasked(raw):
-    with mock.patch.object(downloads, "fetch") as fetch:
+    with mock.patch.object(download, "fetch") as fetch:
         message = refused(raw, download=False)
     fetch.assert_not_called()
     assert "`prepare.download` in params.yaml is false" in message
@@ -271,25 +299,35 @@ def test_nothing_is_downloaded_unasked(raw):
 )
 def test_what_may_not_be_downloaded_never_is(raw, monkeypatch, name, file, whom):
     monkeypatch.setenv("REID_MIRROR", "http://127.0.0.1:9")
-    with mock.patch.object(downloads, "fetch") as fetch, pytest.raises(InputError) as error:
-        downloads.provide(name, raw, ("folder",), True, True)
+    with mock.patch.object(download, "fetch") as fetch, pytest.raises(InputError) as error:
+        download.provide(name, raw, ("folder",), True, True)
     fetch.assert_not_called()
     message = str(error.value)
-    for part in ("it may not be downloaded", whom, downloads.ARCHIVES[name][0].md5, str(raw / file), "`prepare.raw`"):
+    for part in (
+        "it may not be downloaded",
+        whom,
+        download.ARCHIVES[name][0].md5,
+        str(raw / file),
+        "`prepare.raw`",
+    ):
         assert part in message
 
 
 def test_only_what_its_terms_allow_has_an_address():
-    facts = [archive for known in downloads.ARCHIVES.values() for archive in known]
-    assert {archive.file for archive in facts if archive.drive} == {FILE, "distractors_500k.zip", "cuhk03-np.zip"}
-    for archive in facts:
-        assert re.fullmatch("([0-9a-f]{32})?", archive.md5)
-        assert archive.file.endswith((".zip", ".tar.gz"))
+    facts = [fact for known in download.ARCHIVES.values() for fact in known]
+    assert {fact.file for fact in facts if fact.drive} == {
+        FILE,
+        "distractors_500k.zip",
+        "cuhk03-np.zip",
+    }
+    for fact in facts:
+        assert re.fullmatch("([0-9a-f]{32})?", fact.md5)
+        assert fact.file.endswith((".zip", ".tar.gz"))
 
 
 def test_a_dataset_without_archive_keeps_its_own_error(raw):
     with pytest.raises(InputError, match="looked for a folder mine"):
-        downloads.provide("mine", raw, ("mine",), True, False)
+        download.provide("mine", raw, ("mine",), True, False)
 
 
 # Archives that the user holds
@@ -306,7 +344,9 @@ def test_an_archive_with_another_md5_is_refused_unless_allowed(raw):
     assert listing(provide(raw, allow_incomplete=True)) == sorted(IMAGES)
 
 
-@pytest.mark.parametrize("top", ["Market-1501-v15.09.15", "market-1501-V15.09.15", "Market-1501", "."])
+@pytest.mark.parametrize(
+    "top", ["Market-1501-v15.09.15", "market-1501-V15.09.15", "Market-1501", "."]
+)
 def test_the_archives_own_folder_is_found_by_any_name(raw, top):
     (raw / FILE).write_bytes(market_zip(top))
     folder = provide(raw, allow_incomplete=True)
@@ -332,21 +372,21 @@ def test_the_md5_of_a_large_file_is_streamed(tmp_path):
     with open(tmp_path / "large", "wb") as file:
         file.truncate(150_000_000)
     tracemalloc.start()
-    assert archives.md5(tmp_path / "large") == "e48f0b45b45dd56102e12a54e08af64a"
+    assert archive.md5(tmp_path / "large") == "e48f0b45b45dd56102e12a54e08af64a"
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
 
 
 def test_the_md5_of_nothing(tmp_path):
     (tmp_path / "empty").touch()
-    assert archives.md5(tmp_path / "empty") == "d41d8cd98f00b204e9800998ecf8427e"
+    assert archive.md5(tmp_path / "empty") == "d41d8cd98f00b204e9800998ecf8427e"
 
 
 def test_macos_leftovers_do_not_count(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a/image.jpg", b"1")
         archive.writestr("__MACOSX/a/._image.jpg", b"2")
-    archives.unpack(tmp_path / "a.zip", tmp_path / "a")
+    archive.unpack(tmp_path / "a.zip", tmp_path / "a")
     assert listing(tmp_path / "a") == ["image.jpg"]
 
 
@@ -356,17 +396,19 @@ def test_a_truncated_archive_leaves_nothing(tmp_path, name, keep):
     whole = make_archive(tmp_path / name, ["a/1.jpg", "a/2.jpg"]).read_bytes()
     (tmp_path / name).write_bytes(whole[:keep])
     with pytest.raises(InputError, match="cannot be unpacked"):
-        archives.unpack(tmp_path / name, tmp_path / "a")
+        archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == [name]
 
 
 def test_a_tar_cut_between_members_is_no_whole_one(tmp_path):
     """tarfile alone takes the end of the stream for the end of the archive."""
-    whole = make_archive(tmp_path / "a.tar.gz", [f"a/{i}.jpg" for i in range(20)], compresslevel=0).read_bytes()
+    whole = make_archive(
+        tmp_path / "a.tar.gz", [f"a/{i}.jpg" for i in range(20)], compresslevel=0
+    ).read_bytes()
     for keep in range(len(whole) - 1, 0, -1501):
         (tmp_path / "a.tar.gz").write_bytes(whole[:keep])
         with pytest.raises(InputError):
-            archives.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+            archive.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
     assert listing(tmp_path) == ["a.tar.gz"]
 
 
@@ -374,10 +416,10 @@ def test_a_tar_cut_between_members_is_no_whole_one(tmp_path):
 def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
     make_archive(tmp_path / name, ["a/1.jpg", "a/2.jpg"])
     with mock.patch("os.replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        archives.unpack(tmp_path / name, tmp_path / "a")
+        archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == [name]
     (tmp_path / ".a.partial" / "left").mkdir(parents=True)  # by a kill
-    archives.unpack(tmp_path / name, tmp_path / "a")
+    archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == ["a", name]
     assert listing(tmp_path / "a") == ["1.jpg", "2.jpg"]
 
@@ -385,7 +427,7 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
 def test_an_unwritable_place_is_an_error(tmp_path):
     make_archive(tmp_path / "a.zip", ["a/1.jpg"])
     with pytest.raises(InputError, match=r"cannot be unpacked to .*unpack it yourself"):
-        archives.unpack(tmp_path / "a.zip", tmp_path / "absent" / "a")
+        archive.unpack(tmp_path / "a.zip", tmp_path / "absent" / "a")
 
 
 def make_archive(path, names, **options):
@@ -410,7 +452,7 @@ def make_archive(path, names, **options):
 def test_no_entry_is_written_outside(tmp_path, name, evil):
     make_archive(tmp_path / name, ["a/good", evil])
     with pytest.raises(InputError) as error:
-        archives.unpack(tmp_path / name, tmp_path / "a")
+        archive.unpack(tmp_path / name, tmp_path / "a")
     assert f"its entry {evil!r} would be written outside its folder" in str(error.value)
     assert listing(tmp_path) == [name]
     assert not Path("/tmp/evil-of-tests").exists()
@@ -432,12 +474,16 @@ def test_no_entry_is_written_outside(tmp_path, name, evil):
 def test_no_link_or_device_out_of_a_tar(tmp_path, kind, target):
     (tmp_path / "secret").write_bytes(b"secret")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
-        for name, of in (("a/good", tarfile.REGTYPE), ("a/evil", kind), ("a/evil/file", tarfile.REGTYPE)):
+        for name, of in (
+            ("a/good", tarfile.REGTYPE),
+            ("a/evil", kind),
+            ("a/evil/file", tarfile.REGTYPE),
+        ):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = of, target if of == kind else ""
             archive.addfile(member)
     with pytest.raises(InputError, match="its entry 'a/evil' is neither a plain file nor a folder"):
-        archives.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+        archive.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
     assert listing(tmp_path) == ["a.tar.gz", "secret"]
 
 
@@ -448,7 +494,7 @@ def test_no_link_or_device_out_of_a_zip(tmp_path, kind):
         member.external_attr = (kind | 0o777) << 16
         archive.writestr(member, "/etc")
     with pytest.raises(InputError, match="its entry 'a/evil' is neither a plain file nor a folder"):
-        archives.unpack(tmp_path / "a.zip", tmp_path / "a")
+        archive.unpack(tmp_path / "a.zip", tmp_path / "a")
     assert listing(tmp_path) == ["a.zip"]
 
 
@@ -457,17 +503,28 @@ def test_no_link_or_device_out_of_a_zip(tmp_path, kind):
 
 @pytest.fixture
 def stage(raw, tmp_path, monkeypatch):
-    """`python -m stages.prepare market1501` on `raw` -> exit code, or the error that goes with exit code 1."""
+    """`python -m stages.prepare market1501` on `raw` -> exit code, or the error that goes with
+    exit code 1.
+    """
     monkeypatch.setenv("REID_DATA", str(raw))
 
     def prepare(out, **settings):
-        section = {"raw": "", "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
+        section = {
+            "raw": "",
+            "download": False,
+            "partial_seed": 0,
+            "allow_incomplete": True,
+        } | settings
         params = {
             "prepare": section,
-            "datasets": {"market1501": {"source": {"reader": "market1501", "distractors_500k": False}}},
+            "datasets": {
+                "market1501": {"source": {"reader": "market1501", "distractors_500k": False}}
+            },
         }
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-        return run_stage("prepare", "market1501", tmp_path / out, "--params", tmp_path / "params.yaml")
+        return run_stage(
+            "prepare", "market1501", tmp_path / out, "--params", tmp_path / "params.yaml"
+        )
 
     return prepare
 
@@ -475,13 +532,19 @@ def stage(raw, tmp_path, monkeypatch):
 def test_a_held_zip_is_prepared_and_its_folder_used_again(raw, stage, tmp_path):
     (raw / FILE).write_bytes(market_zip() + b"a subset")
     assert stage("first") == 0
-    assert json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 2
+    assert (
+        json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 2
+    )
     (raw / FILE).unlink()
     shutil.rmtree(raw / "Market-1501-v15.09.15" / "query")
-    os.rename(raw / "Market-1501-v15.09.15" / "bounding_box_test", raw / "Market-1501-v15.09.15" / "query")
+    os.rename(
+        raw / "Market-1501-v15.09.15" / "bounding_box_test", raw / "Market-1501-v15.09.15" / "query"
+    )
     assert "lacks bounding_box_test" in stage("broken")
     (raw / FILE).write_bytes(CONTENT)
-    assert "lacks bounding_box_test" in stage("broken"), "an existing folder is the user's: never unpacked over"
+    assert "lacks bounding_box_test" in stage("broken"), (
+        "an existing folder is the user's: never unpacked over"
+    )
     shutil.rmtree(raw / "Market-1501-v15.09.15")
     assert stage("second") == 0
     for name in listing(tmp_path / "first"):

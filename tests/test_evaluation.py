@@ -1,4 +1,6 @@
-"""CMC and average precision: matrices solved by hand, a slow twin, and the published code's values."""
+"""CMC and average precision: matrices solved by hand, a slow twin, and the published code's
+values.
+"""
 
 from pathlib import Path
 
@@ -7,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.errors import InputError
-from reid.evaluation import EvaluateSettings, Scores, cuhk03_metric, evaluate, percentages, score
+from reid.results.metrics import (
+    EvaluateSettings,
+    Scores,
+    cuhk03_metric,
+    evaluate,
+    percentages,
+    score,
+)
+from reid.runtime.errors import InputError
 
 DATA = Path(__file__).parent / "data"
 CUHK03 = EvaluateSettings(metric="cuhk03", draws=100, seed=0)
@@ -29,12 +38,16 @@ BY_HAND = as_arrays(
 
 
 def slow(distances, query_pids, gallery_pids, query_camids, gallery_camids):
-    """Straight from the definition: rank every image, walk down the list -> (cmc, mAP, average precisions)."""
+    """Straight from the definition: rank every image, walk down the list -> (cmc, mAP, average
+    precisions).
+    """
     curves, precisions = [], []
     for q, row in enumerate(distances):
         same_person = gallery_pids == query_pids[q]
         is_junk = same_person & (gallery_camids == query_camids[q])
-        ranking = sorted(np.flatnonzero(~is_junk), key=lambda g: (row[g], same_person[g]))  # ties: others first
+        ranking = sorted(
+            np.flatnonzero(~is_junk), key=lambda g: (row[g], same_person[g])
+        )  # ties: others first
         hits, at_hits, curve = 0, [], []
         for rank, g in enumerate(ranking, start=1):
             hits += same_person[g]
@@ -60,9 +73,15 @@ def assert_as_slow(*arguments):
 def random_case(seed, queries=30, gallery=200, people=12, cameras=3, levels=None):
     """Random distances, in `levels` steps where ties are wanted, and labels."""
     rng = np.random.default_rng(seed)
-    distances = rng.random((queries, gallery)) if levels is None else rng.integers(levels, size=(queries, gallery))
+    distances = (
+        rng.random((queries, gallery))
+        if levels is None
+        else rng.integers(levels, size=(queries, gallery))
+    )
     labels = rng.integers(people, size=queries), rng.integers(people, size=gallery)
-    return as_arrays(distances, *labels, rng.integers(cameras, size=queries), rng.integers(cameras, size=gallery))
+    return as_arrays(
+        distances, *labels, rng.integers(cameras, size=queries), rng.integers(cameras, size=gallery)
+    )
 
 
 def test_three_queries_by_hand():
@@ -92,13 +111,21 @@ def test_ties_never_favour_a_match():
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("case", [{}, {"levels": 4}, {"gallery": 9}, {"people": 150}, {"cameras": 2, "people": 3}])
+@pytest.mark.parametrize(
+    "case", [{}, {"levels": 4}, {"gallery": 9}, {"people": 150}, {"cameras": 2, "people": 3}]
+)
 def test_agrees_with_the_slow_twin(seed, case):
     assert_as_slow(*random_case(seed, **case))
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 70), st.integers(1, 5), st.integers(1, 9))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 6),
+    st.integers(1, 70),
+    st.integers(1, 5),
+    st.integers(1, 9),
+)
 def test_any_small_case_agrees_with_the_slow_twin(seed, queries, gallery, people, levels):
     arguments = random_case(seed, queries, gallery, people, levels=levels)
     _, query_pids, gallery_pids, query_camids, gallery_camids = arguments
@@ -112,7 +139,9 @@ def test_any_small_case_agrees_with_the_slow_twin(seed, queries, gallery, people
 @pytest.mark.parametrize("column", ["global", "local", "dmli", "global_dmli"])
 def test_agrees_with_the_published_code(column):
     values, expected = np.load(DATA / "distances.npz"), np.load(DATA / "evaluation.npz")
-    labels = [values[name] for name in ("query_pids", "gallery_pids", "query_camids", "gallery_camids")]
+    labels = [
+        values[name] for name in ("query_pids", "gallery_pids", "query_camids", "gallery_camids")
+    ]
     scores = evaluate(values[f"dist_{column}"], *labels)
     np.testing.assert_allclose(scores.cmc, expected[f"{column}_cmc"], rtol=0, atol=1e-7)
     assert scores.mAP == pytest.approx(float(expected[f"{column}_map"]), abs=1e-9)
@@ -121,10 +150,14 @@ def test_agrees_with_the_published_code(column):
 
 def test_cuhk03_metric_agrees_with_the_published_code():
     values, expected = np.load(DATA / "distances.npz"), np.load(DATA / "evaluation.npz")
-    labels = [values[name] for name in ("query_pids", "gallery_pids", "query_camids", "gallery_camids")]
+    labels = [
+        values[name] for name in ("query_pids", "gallery_pids", "query_camids", "gallery_camids")
+    ]
     scores = cuhk03_metric(values["dist_global"], *labels, CUHK03)
     ranks = len(expected["cuhk03_metric_global_cmc"])
-    np.testing.assert_allclose(scores.cmc[:ranks], expected["cuhk03_metric_global_cmc"], rtol=0, atol=0.02)
+    np.testing.assert_allclose(
+        scores.cmc[:ranks], expected["cuhk03_metric_global_cmc"], rtol=0, atol=0.02
+    )
     assert scores.mAP == pytest.approx(float(expected["cuhk03_metric_global_map"]), abs=0.02)
 
 
@@ -140,7 +173,9 @@ def slow_cuhk03(distances, query_pids, gallery_pids, query_camids, gallery_camid
             drawn = [rng.choice(images) for images in left if len(images)]
             drawn.sort(key=lambda g: row[g])
             ranks.append(1 + [gallery_pids[g] for g in drawn].index(query_pids[q]))
-    return np.mean(np.array(ranks)[:, None] <= np.arange(1, len(people) + 1), axis=0), np.mean(1 / np.array(ranks))
+    return np.mean(np.array(ranks)[:, None] <= np.arange(1, len(people) + 1), axis=0), np.mean(
+        1 / np.array(ranks)
+    )
 
 
 def test_cuhk03_metric_agrees_with_its_slow_twin():
@@ -152,7 +187,9 @@ def test_cuhk03_metric_agrees_with_its_slow_twin():
 
 
 def test_cuhk03_metric_without_choice_is_evaluate():
-    arguments = as_arrays(np.random.default_rng(0).random((5, 8)), range(5), range(8), [0] * 5, [1] * 8)
+    arguments = as_arrays(
+        np.random.default_rng(0).random((5, 8)), range(5), range(8), [0] * 5, [1] * 8
+    )
     whole, drawn = evaluate(*arguments), cuhk03_metric(*arguments, CUHK03)
     np.testing.assert_allclose(drawn.cmc, whole.cmc)
     np.testing.assert_allclose(drawn.first_ranks, whole.first_ranks)
@@ -162,10 +199,15 @@ def test_cuhk03_metric_without_choice_is_evaluate():
 def test_cuhk03_metric_repeats_from_its_seed_whatever_the_order_of_queries():
     distances, query_pids, gallery_pids, query_camids, gallery_camids = random_case(5)
     once = cuhk03_metric(distances, query_pids, gallery_pids, query_camids, gallery_camids, CUHK03)
-    turned = cuhk03_metric(distances[::-1], query_pids[::-1], gallery_pids, query_camids[::-1], gallery_camids, CUHK03)
+    turned = cuhk03_metric(
+        distances[::-1], query_pids[::-1], gallery_pids, query_camids[::-1], gallery_camids, CUHK03
+    )
     np.testing.assert_array_equal(once.average_precisions, turned.average_precisions[::-1])
     other = EvaluateSettings("cuhk03", draws=100, seed=1)
-    assert cuhk03_metric(distances, query_pids, gallery_pids, query_camids, gallery_camids, other).mAP != once.mAP
+    assert (
+        cuhk03_metric(distances, query_pids, gallery_pids, query_camids, gallery_camids, other).mAP
+        != once.mAP
+    )
 
 
 def test_score_takes_the_metric_from_its_settings():
@@ -177,7 +219,13 @@ def test_score_takes_the_metric_from_its_settings():
 def test_percentages():
     cmc = np.array([1 / 3, 0.5, 0.5, 0.5, 0.75, 1])
     scores = Scores(cmc, 2 / 3, np.array([2 / 3]), np.array([1.0]), 1, 0)
-    assert percentages(scores) == {"rank1": 33.3333, "rank5": 75.0, "rank10": 100.0, "rank20": 100.0, "mAP": 66.6667}
+    assert percentages(scores) == {
+        "rank1": 33.3333,
+        "rank5": 75.0,
+        "rank10": 100.0,
+        "rank20": 100.0,
+        "mAP": 66.6667,
+    }
 
 
 def test_memory_mapped_and_read_only(tmp_path):
@@ -187,7 +235,9 @@ def test_memory_mapped_and_read_only(tmp_path):
     for label in labels:
         label.setflags(write=False)
     assert evaluate(mapped, *labels).mAP == evaluate(distances, *labels).mAP
-    assert cuhk03_metric(mapped, *labels, CUHK03).mAP == cuhk03_metric(distances, *labels, CUHK03).mAP
+    assert (
+        cuhk03_metric(mapped, *labels, CUHK03).mAP == cuhk03_metric(distances, *labels, CUHK03).mAP
+    )
 
 
 def cuhk03(*arguments):
@@ -197,11 +247,15 @@ def cuhk03(*arguments):
 @pytest.mark.parametrize("metric", [evaluate, cuhk03])
 class TestBadInput:
     def test_people_that_are_not_in_the_gallery(self, metric):
-        with pytest.raises(InputError, match=r"none of the 4 queries .* begin 8.*\(1, 0\), \(2, 0\), \(3, 0\)\."):
+        with pytest.raises(
+            InputError, match=r"none of the 4 queries .* begin 8.*\(1, 0\), \(2, 0\), \(3, 0\)\."
+        ):
             metric(*as_arrays(np.ones((4, 2)), [1, 2, 3, 4], [8, 9], [0] * 4, [1, 1]))
 
     def test_cameras_that_are_all_the_same(self, metric):
-        with pytest.raises(InputError, match=r"none of the 1 queries .*only as seen by the query's own camera"):
+        with pytest.raises(
+            InputError, match=r"none of the 1 queries .*only as seen by the query's own camera"
+        ):
             metric(*as_arrays(np.ones((1, 2)), [1], [1, 2], [0], [0, 0]))
 
     @pytest.mark.parametrize(("queries", "gallery"), [(0, 3), (3, 0), (0, 0)])
@@ -218,11 +272,15 @@ class TestBadInput:
 
     def test_labels_of_other_images(self, metric):
         distances, *labels = random_case(9)
-        with pytest.raises(InputError, match=r"\(30, 199\) do not fit .* got 30 query pids, 200 gallery pids"):
+        with pytest.raises(
+            InputError, match=r"\(30, 199\) do not fit .* got 30 query pids, 200 gallery pids"
+        ):
             metric(distances[:, 1:], *labels)
 
 
-@pytest.mark.parametrize(("metric", "draws", "named"), [("market", 100, "metric"), ("cuhk03", 0, "draws")])
+@pytest.mark.parametrize(
+    ("metric", "draws", "named"), [("market", 100, "metric"), ("cuhk03", 0, "draws")]
+)
 def test_settings_out_of_range(metric, draws, named):
     with pytest.raises(InputError, match=f"evaluate.{named}"):
         EvaluateSettings(metric, draws, 0)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from reid import features, images, packs
-from reid.errors import InputError
+from reid import images, prepared
+from reid.arrays import features
 from reid.extraction import ExtractSettings, extract
 from reid.model import ModelSettings, Network
+from reid.runtime.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -30,14 +31,15 @@ def png(seed):
 
 @pytest.fixture
 def data(tmp_path):
-    packs.write(
-        tmp_path / "data", {"query": [(f"{i}.png", i // 2, i % 2 + 1, png(i)) for i in range(7)], "gallery": []}
+    prepared.write(
+        tmp_path / "data",
+        {"query": [(f"{i}.png", i // 2, i % 2 + 1, png(i)) for i in range(7)], "gallery": []},
     )
     return tmp_path / "data"
 
 
 def test_features_are_the_networks_description_of_each_image(network, data, tmp_path):
-    split = packs.read(data, "query")
+    split = prepared.read(data, "query")
     extract(network, split, tmp_path / "out", 3, CPU)
     found = features.read(tmp_path / "out")
     assert found.pids.tolist() == [0, 0, 1, 1, 2, 2, 3]
@@ -45,7 +47,9 @@ def test_features_are_the_networks_description_of_each_image(network, data, tmp_
     for index in range(7):
         pixels = images.normalise(torch.from_numpy(images.decode(split, 64, 32, [index])))
         global_features, stripes = network.eval().describe(pixels)
-        np.testing.assert_allclose(found.global_features[index], global_features[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            found.global_features[index], global_features[0], rtol=1e-4, atol=1e-5
+        )
         np.testing.assert_allclose(found.stripes[index], stripes[0], rtol=1e-4, atol=1e-5)
 
 
@@ -53,7 +57,7 @@ def test_cores_change_no_byte(network, data, tmp_path):
     before, found = torch.get_num_threads(), []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        extract(network, packs.read(data, "query"), tmp_path / str(threads), 2, CPU)
+        extract(network, prepared.read(data, "query"), tmp_path / str(threads), 2, CPU)
         found.append((tmp_path / str(threads) / "stripes.npy").read_bytes())
     torch.set_num_threads(before)
     assert found[0] == found[1]
@@ -61,7 +65,7 @@ def test_cores_change_no_byte(network, data, tmp_path):
 
 def test_an_empty_split_is_refused(network, data, tmp_path):
     with pytest.raises(InputError, match="split gallery holds no image"):
-        extract(network, packs.read(data, "gallery"), tmp_path / "out", 3, CPU)
+        extract(network, prepared.read(data, "gallery"), tmp_path / "out", 3, CPU)
 
 
 def test_a_batch_of_none_is_refused():

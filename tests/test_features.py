@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid import features
-from reid.errors import InputError
+from reid.arrays import features
+from reid.runtime.errors import InputError
 
 
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
-    written = features.create(tmp_path / "query", np.array([1, 2, 3]), np.array([1, 1, 2]), 5, (8, 4))
+    written = features.create(
+        tmp_path / "query", np.array([1, 2, 3]), np.array([1, 1, 2]), 5, (8, 4)
+    )
     written.global_features[:] = rng.random((3, 5))
     written.stripes[:] = rng.random((3, 8, 4))
     return tmp_path / "query"
@@ -44,7 +46,10 @@ def resident():
 def test_mapped_features_are_read_again_after_their_memory_was_given_back(tmp_path):
     rng = np.random.default_rng(0)
     written = features.create(tmp_path / "gallery", np.arange(200), np.arange(200), 8, (8, 4096))
-    written.global_features[:], written.stripes[:] = rng.random((200, 8)), rng.random((200, 8, 4096))
+    written.global_features[:], written.stripes[:] = (
+        rng.random((200, 8)),
+        rng.random((200, 8, 4096)),
+    )
     before = np.array(written.stripes)
     del written
     read = features.read(tmp_path / "gallery")
@@ -61,7 +66,9 @@ def test_mapped_features_are_read_again_after_their_memory_was_given_back(tmp_pa
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e25])
 def test_nan_and_infinity_are_named(folder, name, value):
     damage(folder, name, 1, value)
-    with pytest.raises(InputError, match=rf"{name}\.npy holds NaN, infinity or more than 1e\+15, first for image 1"):
+    with pytest.raises(
+        InputError, match=rf"{name}\.npy holds NaN, infinity or more than 1e\+15, first for image 1"
+    ):
         features.read(folder)
 
 

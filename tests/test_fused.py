@@ -1,4 +1,6 @@
-"""The GPU's kernel in Triton's interpreter on the CPU against the plain alignment; and that it compiles for a GPU."""
+"""The GPU's kernel in Triton's interpreter on the CPU against the plain alignment; and that it
+compiles for a GPU.
+"""
 
 import importlib.util
 import os
@@ -9,16 +11,18 @@ import pytest
 import torch
 
 from reid.alignment import shortest_path, straight, tile_costs
-from reid.tiles import fused_distances
+from reid.distances.tile import fused_distances
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
 
 INTERPRETED = """
 import numpy as np
 import torch
 from reid import distances, fused
 from reid.alignment import shortest_path, straight, tile_costs
-from reid.features import Features
+from reid.arrays.features import Features
 from reid.threads import one_by_one
 
 fused.ROWS = fused.COLUMNS = 4  # small, because the interpreter is slow
@@ -45,7 +49,8 @@ for fused_distances in (fused.distances, None):
         pairs = []
         found.append(distances.compare(panel, images, columns, comparison, pairs.append, itself))
         assert len(pairs) == (2 if fused_distances else 5 if itself else 4)
-others = ~torch.eye(9, dtype=bool)  # an image's distance to itself is rounding noise under a square root
+# an image's distance to itself is rounding noise under a square root
+others = ~torch.eye(9, dtype=bool)
 for name in distances.NAMES:
     torch.testing.assert_close(found[0][name][others], found[2][name][others], rtol=0, atol=1e-5)
     torch.testing.assert_close(found[1][name][others[:, 2:7]], found[3][name][others[:, 2:7]], rtol=0, atol=1e-5)
@@ -68,13 +73,17 @@ for kind, itemsize in (("bf16", 2), ("fp32", 4)):
     source = ASTSource(fn=fused.kernel, signature=signature, constexprs=constants, attrs=attributes)
     found = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": fused.WARPS})
     assert "wgmma" in found.asm["ptx"]  # the tensor cores
-    assert found.metadata.shared <= 227 * 1024, found.metadata.shared  # what a program may have of an H100 or H200
+    # what a program may have of an H100 or H200
+    assert found.metadata.shared <= 227 * 1024, found.metadata.shared
 """
 
 
 def run(program, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -94,7 +103,10 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_there(tmp_path):
 def test_the_kernel_on_a_gpu(n, m, kind):
     """bf16 stripes have exact products; only sums differ from those in fp32."""
     torch.manual_seed(0)
-    a, b = (torch.nn.functional.normalize(torch.rand(8, count, 2048) ** 4, dim=-1).to(kind) for count in (n, m))
+    a, b = (
+        torch.nn.functional.normalize(torch.rand(8, count, 2048) ** 4, dim=-1).to(kind)
+        for count in (n, m)
+    )
     costs = tile_costs(*(side.float().transpose(0, 1) for side in (a, b)))
     found = fused_distances(torch.device("cuda"))(a.cuda(), b.cuda())
     for one, wanted in zip(found, (straight(costs), shortest_path(costs)), strict=True):

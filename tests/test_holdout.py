@@ -6,38 +6,43 @@ import numpy as np
 import pytest
 import torch
 
-from reid import evaluation, holdout
-from reid.errors import InputError
-from reid.evaluation import EvaluateSettings
+from reid.results import metrics
+from reid.results.metrics import EvaluateSettings
+from reid.runtime.errors import InputError
+from reid.training import validation
 
 
 def test_so_many_people_are_held_out_always_the_same():
     labels = np.repeat(np.arange(10), 3)
-    held = holdout.split(labels, 4, seed=0)
+    held = validation.split(labels, 4, seed=0)
     assert len(set(labels[held])) == 4
     assert held.sum() == 12  # all their images
-    assert np.array_equal(held, holdout.split(labels, 4, seed=0))
-    assert not np.array_equal(held, holdout.split(labels, 4, seed=1))
-    assert not holdout.split(labels, 0, seed=0).any()
+    assert np.array_equal(held, validation.split(labels, 4, seed=0))
+    assert not np.array_equal(held, validation.split(labels, 4, seed=1))
+    assert not validation.split(labels, 0, seed=0).any()
 
 
 def test_holding_everybody_out_is_refused():
     with pytest.raises(InputError, match="got 3 of 3 people, wanted fewer"):
-        holdout.split(np.array([0, 1, 2, 2]), 3, seed=0)
+        validation.split(np.array([0, 1, 2, 2]), 3, seed=0)
 
 
 def test_two_people_solved_by_eye():
-    """Person 0 at 0 and 10 degrees, person 1 at 30 and 80: each image is a query, of one camera each."""
+    """Person 0 at 0 and 10 degrees, person 1 at 30 and 80: each image is a query, of one camera
+    each.
+    """
     angles = torch.deg2rad(torch.tensor([0.0, 10.0, 30.0, 80.0]))
     features = torch.stack([angles.cos(), angles.sin()], 1)
     labels, camids = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 1, 2])
     # 0 finds 10 first; 10 finds 0 first; 30 finds 10, 0, then 80; 80 finds 30 first
-    assert holdout.scores(features, labels, camids) == pytest.approx((75.0, 100 * (1 + 1 + 1 / 3 + 1) / 4))
+    assert validation.scores(features, labels, camids) == pytest.approx(
+        (75.0, 100 * (1 + 1 + 1 / 3 + 1) / 4)
+    )
 
 
 def test_ties_never_count_in_favour_of_a_match():
     labels, camids = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 3])
-    rank1, mean_ap = holdout.scores(torch.ones(3, 4), labels, camids)
+    rank1, mean_ap = validation.scores(torch.ones(3, 4), labels, camids)
     assert (rank1, mean_ap) == (0.0, 50.0)
 
 
@@ -45,18 +50,20 @@ def test_ties_never_count_in_favour_of_a_match():
 def test_the_scores_are_those_of_the_evaluation(seed):
     rng = np.random.default_rng(seed)
     labels, camids = rng.integers(6, size=40), rng.integers(3, size=40)
-    features = np.stack([rng.permutation([1, 1, 1, 1, 0, 0]) for _ in range(40)]).astype(np.float32)  # many are equal
-    queries = holdout.first_of_each_camera(torch.tensor(labels), torch.tensor(camids))
+    features = np.stack([rng.permutation([1, 1, 1, 1, 0, 0]) for _ in range(40)]).astype(
+        np.float32
+    )  # many are equal
+    queries = validation.first_of_each_camera(torch.tensor(labels), torch.tensor(camids))
     unit = torch.nn.functional.normalize(torch.tensor(features), dim=-1)
     distances = (2 - 2 * unit[queries] @ unit.T).numpy()
     settings = EvaluateSettings(metric="market1501", draws=1, seed=0)
-    score = evaluation.score(distances, labels[queries], labels, camids[queries], camids, settings)
-    expected = evaluation.percentages(score)
-    found = holdout.scores(*(torch.tensor(array) for array in (features, labels, camids)))
+    score = metrics.score(distances, labels[queries], labels, camids[queries], camids, settings)
+    expected = metrics.percentages(score)
+    found = validation.scores(*(torch.tensor(array) for array in (features, labels, camids)))
     assert found == pytest.approx((expected["rank1"], expected["mAP"]), abs=1e-4)
 
 
 def test_nobody_has_a_match():
-    rank1, mean_ap = holdout.scores(torch.eye(3), torch.arange(3), torch.zeros(3))
+    rank1, mean_ap = validation.scores(torch.eye(3), torch.arange(3), torch.zeros(3))
     assert math.isnan(rank1)
     assert math.isnan(mean_ap)

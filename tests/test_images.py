@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reid import images, packs
-from reid.errors import InputError
+from reid import images, prepared
+from reid.runtime.errors import InputError
 
 
 def encode(image, form="JPEG"):
@@ -22,13 +22,18 @@ def random_image(rng, height, width):
 
 
 def pack(folder, contents):
-    packs.write(folder / "market1501", {"query": [(f"{i}.jpg", i, 1, content) for i, content in enumerate(contents)]})
-    return packs.read(folder / "market1501", "query")
+    prepared.write(
+        folder / "market1501",
+        {"query": [(f"{i}.jpg", i, 1, content) for i, content in enumerate(contents)]},
+    )
+    return prepared.read(folder / "market1501", "query")
 
 
 def test_decode_is_pil_bilinear_in_order(tmp_path):
     rng = np.random.default_rng(0)
-    contents = [encode(random_image(rng, *size)) for size in ((128, 64), (20, 10), (301, 99), (1, 1)) * 8]
+    contents = [
+        encode(random_image(rng, *size)) for size in ((128, 64), (20, 10), (301, 99), (1, 1)) * 8
+    ]
     decoded = images.decode(pack(tmp_path, contents), 32, 16)
     assert decoded.shape == (32, 32, 16, 3)
     assert decoded.dtype == np.uint8
@@ -56,12 +61,19 @@ def test_several_sizes_come_of_one_decoding(tmp_path, monkeypatch):
     for got, wanted in zip(images.decode_sizes(split, sizes), expected, strict=True):
         assert np.array_equal(got, wanted)
     assert len(opened) == 5
-    assert [part.shape for part in images.decode_sizes(split, sizes[:2], [3])] == [(1, 16, 8, 3), (1, 18, 9, 3)]
+    assert [part.shape for part in images.decode_sizes(split, sizes[:2], [3])] == [
+        (1, 16, 8, 3),
+        (1, 18, 9, 3),
+    ]
 
 
 def test_decode_makes_rgb_of_any_mode(tmp_path):
     gray = Image.new("L", (8, 16), 77)
-    forms = [encode(gray), encode(gray, "PNG"), encode(Image.new("RGBA", (8, 16), (77, 77, 77, 0)), "PNG")]
+    forms = [
+        encode(gray),
+        encode(gray, "PNG"),
+        encode(Image.new("RGBA", (8, 16), (77, 77, 77, 0)), "PNG"),
+    ]
     forms.append(encode(Image.new("P", (8, 16)), "GIF"))
     decoded = images.decode(pack(tmp_path, forms), 16, 8)
     assert (decoded[:3] == 77).all()

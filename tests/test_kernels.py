@@ -1,13 +1,15 @@
-"""The compiled sweep against its definition, cell by cell in float64; its polynomial; and work on threads."""
+"""The compiled sweep against its definition, cell by cell in float64; its polynomial; and work on
+threads.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from reid import kernels
 from reid.alignment import SMALLEST_SQUARE
+from reid.distances import cpu_kernel
+from reid.distances.tile import by_torch, fused_distances
 from reid.threads import on_all_cores, one_by_one
-from reid.tiles import by_torch, fused_distances
 from tests.test_alignment import slow_path
 
 SIZES = [(1, 1), (1, 5), (6, 1), (7, 33)]
@@ -17,7 +19,7 @@ def sweep(product, images, columns, base=0.5, factor=-0.5):
     """By default products are of unit stripes."""
     out = np.full((2, images, columns), np.nan, np.float32)
     factors = np.full(len(product), factor, np.float32), np.ones(product.shape[1], np.float32)
-    kernels.sweep(product, np.float32(base), *factors, out)
+    cpu_kernel.sweep(product, np.float32(base), *factors, out)
     return out
 
 
@@ -32,7 +34,11 @@ def slow_sweep(half_squares, images, columns):
 
 
 def random_products(images, columns, stripes, seed=0):
-    return np.random.default_rng(seed).uniform(-1, 1, (stripes * images, stripes * columns)).astype(np.float32)
+    return (
+        np.random.default_rng(seed)
+        .uniform(-1, 1, (stripes * images, stripes * columns))
+        .astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("stripes", [1, 2, 3, 7, 8])
@@ -49,9 +55,11 @@ def test_the_sweep_is_its_definition(images, columns, stripes):
 def test_int8_products_are_scaled_by_both_sides(images, columns):
     rng = np.random.default_rng(1)
     product = rng.integers(-(10**6), 10**6, (8 * images, 8 * columns)).astype(np.int32)
-    rows, others = (rng.uniform(1e-4, 1e-3, 8 * count).astype(np.float32) for count in (images, columns))
+    rows, others = (
+        rng.uniform(1e-4, 1e-3, 8 * count).astype(np.float32) for count in (images, columns)
+    )
     out = np.empty((2, images, columns), np.float32)
-    kernels.sweep(product, np.float32(0.5), -0.5 * rows, others, out)
+    cpu_kernel.sweep(product, np.float32(0.5), -0.5 * rows, others, out)
     half_squares = 0.5 - 0.5 * product * rows[:, None].astype(np.float64) * others
     np.testing.assert_allclose(out, slow_sweep(half_squares, images, columns), rtol=1e-6, atol=1e-6)
 
@@ -65,13 +73,17 @@ def test_bf16_comes_as_bits(images, columns):
 
 
 def test_equal_opposite_and_unknown_stripes():
-    """Products of unit stripes may exceed 1 by rounding; what is no number must not pass for a distance."""
+    """Products of unit stripes may exceed 1 by rounding; what is no number must not pass for a
+    distance.
+    """
     for product in (1, np.nextafter(np.float32(1), np.float32(2))):
         found = sweep(np.full((8, 24), product, np.float32), 1, 3)
         np.testing.assert_allclose(found[0], 8 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
         np.testing.assert_allclose(found[1], 15 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
     opposite = sweep(np.full((8, 24), -1, np.float32), 1, 3)
-    np.testing.assert_allclose(opposite, [[[8 * np.tanh(1)] * 3], [[15 * np.tanh(1)] * 3]], rtol=1e-6)
+    np.testing.assert_allclose(
+        opposite, [[[8 * np.tanh(1)] * 3], [[15 * np.tanh(1)] * 3]], rtol=1e-6
+    )
     assert np.isnan(sweep(np.full((8, 24), np.nan, np.float32), 1, 3)).all()
 
 
@@ -86,9 +98,13 @@ def test_a_pair_has_the_same_bytes_among_any_others():
 
 def test_the_polynomial_is_as_near_as_it_says():
     q = np.linspace(0, 1, 100_001)
-    found = np.sqrt(q) * np.polynomial.polynomial.polyval(q, np.array(kernels.COEFFICIENTS, np.float64))
-    assert np.abs(found - np.tanh(np.sqrt(q))).max() < 3.5e-8  # with coefficients rounded to float32
-    exact = np.polynomial.polynomial.polyval(q, kernels.fit(7, np.float64))
+    found = np.sqrt(q) * np.polynomial.polynomial.polyval(
+        q, np.array(cpu_kernel.COEFFICIENTS, np.float64)
+    )
+    assert (
+        np.abs(found - np.tanh(np.sqrt(q))).max() < 3.5e-8
+    )  # with coefficients rounded to float32
+    exact = np.polynomial.polynomial.polyval(q, cpu_kernel.fit(7, np.float64))
     assert np.abs(np.sqrt(q) * exact - np.tanh(np.sqrt(q))).max() < 4e-9
     q = q[1:, None].astype(np.float32)
     rounded = sweep(q, len(q), 1, base=0, factor=1)[0]
@@ -96,13 +112,15 @@ def test_the_polynomial_is_as_near_as_it_says():
 
 
 def test_the_smallest_square_is_that_of_alignment():
-    assert np.float32(SMALLEST_SQUARE / 4) == kernels.SMALLEST
+    assert np.float32(SMALLEST_SQUARE / 4) == cpu_kernel.SMALLEST
 
 
 def test_functions_are_compiled_where_nothing_can_be_kept():
     names = {}
-    exec("def twice(x):\n    return 2 * x", names)  # of no file, so that there is no place beside it
-    assert kernels.compiled(names["twice"])(21) == 42
+    exec(
+        "def twice(x):\n    return 2 * x", names
+    )  # of no file, so that there is no place beside it
+    assert cpu_kernel.compiled(names["twice"])(21) == 42
 
 
 def test_threads_hand_over_in_order_and_torch_has_its_own_again():

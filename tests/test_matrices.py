@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from reid import matrices
-from reid.errors import InputError
+from reid.arrays import matrices
+from reid.runtime.errors import InputError
 
 
 @pytest.fixture
@@ -36,7 +36,15 @@ def test_files_filled_by_rows_in_any_order(tmp_path):
 def test_columns_are_in_the_tables_order(folder, tmp_path):
     matrices.create(tmp_path / "reranked", ("global", "dmli", "global_dmli"), (2, 3))
     found = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
-    assert list(found) == ["global", "local", "dmli", "global_dmli", "global_rk", "dmli_rk", "global_dmli_rk"]
+    assert list(found) == [
+        "global",
+        "local",
+        "dmli",
+        "global_dmli",
+        "global_rk",
+        "dmli_rk",
+        "global_dmli_rk",
+    ]
 
 
 def test_protocols_are_those_that_are_there(folder, tmp_path):

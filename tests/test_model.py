@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from reid import model
-from reid.errors import InputError
 from reid.model import ModelSettings, Network
+from reid.runtime.errors import InputError
 
 SMALL = ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", 2, False)
 
@@ -35,16 +35,38 @@ def test_training_head_agrees_with_the_published_code(golden):
 def test_test_head_agrees_with_the_published_code(golden):
     stripes = model.test_stripes(golden["feature_map"], 8)
     np.testing.assert_allclose(stripes.transpose(1, 2), golden["test_local"], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(golden["feature_map"].mean((2, 3)), golden["global_feature"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        golden["feature_map"].mean((2, 3)), golden["global_feature"], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_maps_of_any_height_have_eight_stripes():
     rows = torch.arange(1.0, 17)[None, None, :, None] * torch.tensor([1.0, 0.5])
-    both = torch.cat([rows, torch.ones(1, 1, 16, 2)], dim=1)  # a second channel, to see which row was taken
+    both = torch.cat(
+        [rows, torch.ones(1, 1, 16, 2)], dim=1
+    )  # a second channel, to see which row was taken
     high = model.test_stripes(both, 8)
-    assert (high[0, :, 0] / high[0, :, 1]).round().tolist() == [2, 4, 6, 8, 10, 12, 14, 16]  # the larger of two rows
+    assert (high[0, :, 0] / high[0, :, 1]).round().tolist() == [
+        2,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        16,
+    ]  # the larger of two rows
     low = model.test_stripes(both[:, :, :4], 8)
-    assert (low[0, :, 0] / low[0, :, 1]).round().tolist() == [1, 1, 2, 2, 3, 3, 4, 4]  # each row twice
+    assert (low[0, :, 0] / low[0, :, 1]).round().tolist() == [
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]  # each row twice
 
 
 @pytest.mark.parametrize(
@@ -78,7 +100,9 @@ def test_the_papers_trunk_has_an_eight_by_four_map():
         assert network.trunk(torch.zeros(1, 3, 256, 128)).shape == (1, 2048, 8, 4)
 
 
-@pytest.mark.parametrize("trunk", ["resnet18", "densenet121", "mobilenet_v3_large", "shufflenet_v2_x1_0"])
+@pytest.mark.parametrize(
+    "trunk", ["resnet18", "densenet121", "mobilenet_v3_large", "shufflenet_v2_x1_0"]
+)
 def test_a_trunks_map_is_torchvisions_own(trunk):
     """Through the layers that torchvision puts behind the trunk, the logits are torchvision's."""
     import torchvision
@@ -99,7 +123,9 @@ def test_weights_from_a_file(tmp_path):
     published_names = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in
                        whole.state_dict().items()}  # fmt: skip
     torch.save(published_names, tmp_path / "weights.pth")
-    trunk = model.make_trunk(ModelSettings("densenet121", "", 64, 32, 8, str(tmp_path / "weights.pth"), 2, False))
+    trunk = model.make_trunk(
+        ModelSettings("densenet121", "", 64, 32, 8, str(tmp_path / "weights.pth"), 2, False)
+    )
     assert torch.equal(trunk.features.conv0.weight, whole.features.conv0.weight)
 
 
@@ -112,7 +138,9 @@ def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypa
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", offline)
     monkeypatch.setattr("torch.hub.urlopen", offline)
-    with pytest.raises(InputError, match=rf"Put that file at {tmp_path}/checkpoints/resnet18-\w+\.pth"):
+    with pytest.raises(
+        InputError, match=rf"Put that file at {tmp_path}/checkpoints/resnet18-\w+\.pth"
+    ):
         model.make_trunk(ModelSettings("resnet18", "", 64, 32, 8, "IMAGENET1K_V1", 2, False))
 
 
@@ -121,7 +149,11 @@ def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypa
     [
         ("resnet51", "none", "unknown trunk 'resnet51'.*near it: .*resnet50"),
         ("vit_b_16", "none", "unknown trunk 'vit_b_16'"),
-        ("resnet18", "IMAGENET", "unknown weights 'IMAGENET'.*choose one of IMAGENET1K_V1, DEFAULT, none, or"),
+        (
+            "resnet18",
+            "IMAGENET",
+            "unknown weights 'IMAGENET'.*choose one of IMAGENET1K_V1, DEFAULT, none, or",
+        ),
         ("resnet18", "missing.pth", "missing.pth holds no weights of torchvision's resnet18"),
     ],
 )
@@ -131,11 +163,16 @@ def test_unknown_trunks_and_weights_are_named_with_the_choices(trunk, weights, t
 
 
 def test_a_trunk_may_end_at_an_earlier_layer():
-    network = Network(ModelSettings("resnet18", "layer2", 64, 32, 8, "none", 2, False), people=2).eval()
+    network = Network(
+        ModelSettings("resnet18", "layer2", 64, 32, 8, "none", 2, False), people=2
+    ).eval()
     assert list(network.trunk._modules)[-1] == "layer2"
     with torch.no_grad():
         assert network.trunk(torch.zeros(1, 3, 64, 32)).shape == (1, 128, 8, 4)
-    with pytest.raises(InputError, match=r"unknown layer 'layer9'.*: choose one of conv1, bn1, relu, maxpool, layer1"):
+    with pytest.raises(
+        InputError,
+        match=r"unknown layer 'layer9'.*: choose one of conv1, bn1, relu, maxpool, layer1",
+    ):
         model.make_trunk(ModelSettings("resnet18", "layer9", 64, 32, 8, "none", 2, False))
 
 
@@ -151,7 +188,9 @@ def test_a_saved_network_is_the_same_network(tmp_path):
     read = model.load(tmp_path / "model.safetensors")
     assert (read.settings, read.people) == (SMALL, 3)
     images = torch.ones(2, 3, 64, 32)
-    for one, other in zip(network.eval().describe(images), read.eval().describe(images), strict=True):
+    for one, other in zip(
+        network.eval().describe(images), read.eval().describe(images), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -183,13 +222,18 @@ def test_a_last_stride_of_one_doubles_the_map_and_keeps_the_weights(trunk, last_
     maps, states = [], []
     for last_stride in (2, 1):
         torch.manual_seed(0)
-        made = model.make_trunk(ModelSettings(trunk, last_layer, 64, 32, 8, "none", last_stride, False)).eval()
+        made = model.make_trunk(
+            ModelSettings(trunk, last_layer, 64, 32, 8, "none", last_stride, False)
+        ).eval()
         states.append(made.state_dict())
         with torch.no_grad():
             maps.append(made(torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(1))))
     assert maps[0].shape == (1, wanted[0], wanted[1] // 2, wanted[2] // 2)
     assert maps[1].shape == (1, *wanted)
-    assert all(torch.equal(one, other) for one, other in zip(*(state.values() for state in states), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(*(state.values() for state in states), strict=True)
+    )
 
 
 def test_the_strong_trunk_has_a_sixteen_by_eight_map():
@@ -201,9 +245,17 @@ def test_the_strong_trunk_has_a_sixteen_by_eight_map():
 @pytest.mark.parametrize(
     ("trunk", "last_layer", "told"),
     [
-        ("resnet18", "layer1", "`layer1`, does not halve the map once: it would be 16 x 8 instead of 16 x 8"),
+        (
+            "resnet18",
+            "layer1",
+            "`layer1`, does not halve the map once: it would be 16 x 8 instead of 16 x 8",
+        ),
         ("shufflenet_v2_x0_5", "", "`conv5`, does not halve"),
-        ("mobilenet_v3_small", "", "`features`, does not halve the map once: it would be 64 x 32 instead of 2 x 1"),
+        (
+            "mobilenet_v3_small",
+            "",
+            "`features`, does not halve the map once: it would be 64 x 32 instead of 2 x 1",
+        ),
     ],
 )
 def test_a_last_layer_that_does_not_halve_the_map_is_named(trunk, last_layer, told):
@@ -219,12 +271,18 @@ def test_a_last_stride_that_is_not_one_or_two_is_refused(last_stride):
 
 def test_bnneck_stands_between_the_global_feature_and_a_classifier_without_bias():
     torch.manual_seed(0)
-    network = Network(ModelSettings("resnet18", "layer1", 64, 32, 8, "none", 2, True), people=3).train()
+    network = Network(
+        ModelSettings("resnet18", "layer1", 64, 32, 8, "none", 2, True), people=3
+    ).train()
     images = torch.randn(6, 3, 64, 32)
     outputs = network(images)
     features = outputs.global_features
-    normal = (features - features.mean(0)) / (features.var(0, correction=0) + 1e-5).sqrt()  # scale 1, bias 0
-    torch.testing.assert_close(outputs.logits, normal @ network.classifier.weight.T, rtol=1e-4, atol=1e-5)
+    normal = (features - features.mean(0)) / (
+        features.var(0, correction=0) + 1e-5
+    ).sqrt()  # scale 1, bias 0
+    torch.testing.assert_close(
+        outputs.logits, normal @ network.classifier.weight.T, rtol=1e-4, atol=1e-5
+    )
     assert network.classifier.bias is None
     outputs.logits.square().sum().backward()
     assert network.neck.bias.grad is None
@@ -251,7 +309,9 @@ def test_a_strong_network_is_the_same_from_its_file(tmp_path):
     model.save(network, tmp_path / "model.safetensors")
     read = model.load(tmp_path / "model.safetensors")
     images = torch.ones(2, 3, 64, 32)
-    for one, other in zip(network.eval().describe(images), read.eval().describe(images), strict=True):
+    for one, other in zip(
+        network.eval().describe(images), read.eval().describe(images), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -270,5 +330,7 @@ def test_a_file_whose_header_lacks_a_key_is_named(tmp_path):
     about = json.loads(header["network"])
     del about["settings"]["bnneck"]
     save_file(state, file, metadata={"network": json.dumps(about)})
-    with pytest.raises(InputError, match=r"is no model of this project: .*'bnneck'.* Run its train stage anew"):
+    with pytest.raises(
+        InputError, match=r"is no model of this project: .*'bnneck'.* Run its train stage anew"
+    ):
         model.load(file)

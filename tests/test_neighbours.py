@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reid import neighbours
-from reid.errors import InputError
-from reid.neighbours import NearestLists, Neighbours
+from reid.arrays import neighbours
+from reid.arrays.neighbours import NearestLists, Neighbours
+from reid.runtime.errors import InputError
 
 
 def slow_neighbours(distances, nearest):
@@ -25,9 +25,16 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("nearest", [1, 3, 12, 40])
 @pytest.mark.parametrize("values", [1000, 3, 1])  # of 3 or 1 values many are equal
-def test_blocks_in_any_order_make_the_full_sorts_lists(nearest, values, order, at_once, monkeypatch):
+def test_blocks_in_any_order_make_the_full_sorts_lists(
+    nearest, values, order, at_once, monkeypatch
+):
     monkeypatch.setattr(neighbours, "COLUMNS_AT_ONCE", at_once)
-    distances = np.random.default_rng(values).integers(values, size=(12, 12)).astype(np.float32, order=order) / 7
+    distances = (
+        np.random.default_rng(values)
+        .integers(values, size=(12, 12))
+        .astype(np.float32, order=order)
+        / 7
+    )
     lists = NearestLists(12, nearest)
     for rows in (slice(5, 12), slice(0, 5)):
         for first, stop in ((7, 12), (0, 4), (4, 7)):
@@ -48,7 +55,10 @@ def test_lists_of_a_gallery_go_on_behind_queries():
 
 def some_neighbours():
     rng = np.random.default_rng(0)
-    return {name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3) for name in neighbours.RANKED}
+    return {
+        name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3)
+        for name in neighbours.RANKED
+    }
 
 
 @pytest.mark.parametrize(
@@ -73,7 +83,10 @@ def test_numbers_that_cannot_be_are_named(field, change, told, tmp_path):
 
 def test_the_file_holds_what_was_written(tmp_path):
     rng = np.random.default_rng(0)
-    written = {name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3) for name in neighbours.RANKED}
+    written = {
+        name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3)
+        for name in neighbours.RANKED
+    }
     neighbours.write(tmp_path / "neighbours.npz", written)
     for name, one in neighbours.read(tmp_path / "neighbours.npz").items():
         assert_equal(one, written[name])
@@ -90,7 +103,9 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"cut\.npz holds no neighbours"):
         neighbours.read(tmp_path / "cut.npz")
-    (tmp_path / "flipped.npz").write_bytes(content[:300] + bytes([content[300] ^ 255]) + content[301:])
+    (tmp_path / "flipped.npz").write_bytes(
+        content[:300] + bytes([content[300] ^ 255]) + content[301:]
+    )
     with pytest.raises(InputError, match=r"flipped\.npz"):
         neighbours.read(tmp_path / "flipped.npz")
     np.save(tmp_path / "array.npy", np.zeros(3))

@@ -1,4 +1,6 @@
-"""Packs: what is written comes back, equal images make equal bytes, and broken packs say what to do."""
+"""Packs: what is written comes back, equal images make equal bytes, and broken packs say what to
+do.
+"""
 
 import csv
 import hashlib
@@ -10,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from reid import packs
-from reid.errors import InputError
+from reid import prepared
+from reid.runtime.errors import InputError
 
 SPLITS = {
     "train": [("a.jpg", 1, 1, b"first"), ("b.jpg.jpg", 1, 2, b"second"), ("c.jpg", 7, 2, b"")],
@@ -22,13 +24,13 @@ SPLITS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    packs.write(tmp_path / "market1501", SPLITS)
+    prepared.write(tmp_path / "market1501", SPLITS)
     return tmp_path / "market1501"
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_what_is_written_comes_back_in_order(folder, split):
-    pack = packs.read(folder, split)
+    pack = prepared.read(folder, split)
     names, pids, camids, contents = zip(*SPLITS[split], strict=True)
     assert pack.name == split
     assert pack.names == list(names)
@@ -40,7 +42,7 @@ def test_what_is_written_comes_back_in_order(folder, split):
 
 
 def test_statistics_and_manifest(tmp_path):
-    statistics = packs.write(tmp_path, SPLITS)
+    statistics = prepared.write(tmp_path, SPLITS)
     assert statistics == {
         "train": {"people": 2, "images": 3, "cameras": 2},
         "query": {"people": 1, "images": 1, "cameras": 1},
@@ -58,8 +60,14 @@ def test_statistics_and_manifest(tmp_path):
 
 
 def test_equal_images_make_equal_bytes(folder, tmp_path):
-    packs.write(tmp_path / "again", SPLITS)
-    assert sorted(os.listdir(folder)) == ["gallery.zip", "manifest.csv", "query.zip", "statistics.json", "train.zip"]
+    prepared.write(tmp_path / "again", SPLITS)
+    assert sorted(os.listdir(folder)) == [
+        "gallery.zip",
+        "manifest.csv",
+        "query.zip",
+        "statistics.json",
+        "train.zip",
+    ]
     for name in os.listdir(folder):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     info = zipfile.ZipFile(folder / "query.zip").infolist()[0]
@@ -81,33 +89,35 @@ def test_images_are_taken_one_at_a_time(tmp_path):
             nonlocal alive
             alive -= 1
 
-    packs.write(tmp_path, {"train": ((f"{i}.jpg", 1, 1, Content(i)) for i in range(100))})
+    prepared.write(tmp_path, {"train": ((f"{i}.jpg", 1, 1, Content(i)) for i in range(100))})
     assert most <= 2
 
 
 def test_many_threads_may_read(tmp_path):
     contents = [os.urandom(100 + i) for i in range(300)]
-    packs.write(tmp_path, {"train": [(f"{i}.jpg", i, 1, content) for i, content in enumerate(contents)]})
-    pack = packs.read(tmp_path, "train")
+    prepared.write(
+        tmp_path, {"train": [(f"{i}.jpg", i, 1, content) for i, content in enumerate(contents)]}
+    )
+    pack = prepared.read(tmp_path, "train")
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(pack.content, list(range(300)) * 5)) == contents * 5
 
 
 def test_an_empty_split_comes_back_empty(tmp_path):
-    packs.write(tmp_path, {"train": []})
-    pack = packs.read(tmp_path, "train")
+    prepared.write(tmp_path, {"train": []})
+    pack = prepared.read(tmp_path, "train")
     assert len(pack) == 0
     assert pack.pids.dtype == np.int64
 
 
 def test_a_name_twice_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"two images of one split are called a.jpg"):
-        packs.write(tmp_path, {"train": [("a.jpg", 1, 1, b"x"), ("a.jpg", 2, 1, b"y")]})
+        prepared.write(tmp_path, {"train": [("a.jpg", 1, 1, b"x"), ("a.jpg", 2, 1, b"y")]})
 
 
 def expect_damaged(folder, split, *words):
     with pytest.raises(InputError, match="dvc repro prepare@market1501") as error:
-        packs.read(folder, split)
+        prepared.read(folder, split)
     assert all(word in str(error.value) for word in words), error.value
 
 
@@ -135,7 +145,9 @@ def test_truncated_packs_name_the_next_step(folder):
 def test_flipped_bytes_are_noticed_when_read(folder):
     content = (folder / "train.zip").read_bytes()
     (folder / "train.zip").write_bytes(content.replace(b"second", b"sec0nd", 1))
-    pack = packs.read(folder, "train")
+    pack = prepared.read(folder, "train")
     assert pack.content(0) == b"first"
-    with pytest.raises(InputError, match=r"b.jpg.jpg: Bad CRC-32.*dvc repro --force prepare@market1501"):
+    with pytest.raises(
+        InputError, match=r"b.jpg.jpg: Bad CRC-32.*dvc repro --force prepare@market1501"
+    ):
         pack.content(1)

@@ -1,4 +1,6 @@
-"""The commands that the project serves, with real DVC on a clone of it and a tiny drawn benchmark."""
+"""The commands that the project serves, with real DVC on a clone of it and a tiny drawn
+benchmark.
+"""
 
 import gzip
 import json
@@ -15,10 +17,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from reid.tables import COLUMNS
+from reid.results.tables import COLUMNS
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc")
+pytestmark = pytest.mark.skipif(
+    shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc"
+)
 
 
 class Clone:
@@ -27,10 +31,18 @@ class Clone:
     def __init__(self, folder, params):
         self.folder = folder
         files = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.splitlines()
         for file in files:
-            if (ROOT / file).exists() and file != "dvc.lock" and not file.startswith(("metrics/", "tests/", "docs/")):
+            if (
+                (ROOT / file).exists()
+                and file != "dvc.lock"
+                and not file.startswith(("metrics/", "tests/", "docs/"))
+            ):
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / file, folder / file)
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -40,7 +52,9 @@ class Clone:
         self.commit("start")
 
     def __call__(self, *command):
-        """Run a command -> what it printed; with this interpreter's `python` and `dvc` first on the path."""
+        """Run a command -> what it printed; with this interpreter's `python` and `dvc` first on
+        the path.
+        """
         done = self.start(*command)
         out, error = done.communicate()
         assert done.returncode == 0, f"{' '.join(command)}\n{out}\n{error}"
@@ -51,7 +65,9 @@ class Clone:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **pipes)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, start_new_session=True, **pipes
+        )
 
     def commit(self, message):
         self("git", "add", "-A")
@@ -59,7 +75,11 @@ class Clone:
 
     def ran(self, *command):
         """Run a DVC command -> the stages that it executed."""
-        return [line.split("'")[1] for line in self(*command).splitlines() if line.startswith("Running stage '")]
+        return [
+            line.split("'")[1]
+            for line in self(*command).splitlines()
+            if line.startswith("Running stage '")
+        ]
 
     def report(self):
         return json.loads((self.folder / "metrics/report.json").read_text())
@@ -86,15 +106,24 @@ def clone(params, tmp_path_factory):
 def test_repro_runs_every_cell_and_writes_the_tables(clone):
     cells = {f"{stage}@synthetic-{loss}" for stage in CELL for loss in ("softmax", "ls")}
     assert set(clone.first) == {"prepare@synthetic", "tables", "report"} | cells
-    names = {"metrics/report.json", *(f"metrics/runs/synthetic/{loss}.json" for loss in ("softmax", "ls"))}
-    names |= {f"metrics/tables/synthetic{variant}.{kind}" for variant in ("", "_partial") for kind in ("md", "json")}
+    names = {
+        "metrics/report.json",
+        *(f"metrics/runs/synthetic/{loss}.json" for loss in ("softmax", "ls")),
+    }
+    names |= {
+        f"metrics/tables/synthetic{variant}.{kind}"
+        for variant in ("", "_partial")
+        for kind in ("md", "json")
+    }
     assert set(clone.metrics()) == names
     assert clone.report()["loss"] == "softmax"
     tracked = clone("git", "ls-files").splitlines()
     assert names <= set(tracked)
     assert "dvc.lock" in tracked
     assert not [
-        file for file in tracked if file.startswith(("data/", "models/", "features/", "distances/", "reranked/"))
+        file
+        for file in tracked
+        if file.startswith(("data/", "models/", "features/", "distances/", "reranked/"))
     ]
 
 
@@ -107,12 +136,16 @@ TAKEN = ("seconds", "images_per_second", "peak_memory_gb")
 
 
 def without_what_it_took(metrics, head):
-    """The metrics' bytes less, of each cell, the time and memory that its training took and the commit, `head`."""
+    """The metrics' bytes less, of each cell, the time and memory that its training took and the
+    commit, `head`.
+    """
     left = dict(metrics)
     for name, content in metrics.items():
         if name.startswith("metrics/runs/"):
             run = json.loads(content)
-            assert content.decode() == json.dumps(run, indent=2) + "\n"  # so that nothing is lost by reading it
+            assert (
+                content.decode() == json.dumps(run, indent=2) + "\n"
+            )  # so that nothing is lost by reading it
             training = run["provenance"]["training"]
             assert all(training.pop(key) > 0 for key in TAKEN)
             assert training["environment"]["code"].pop("revision") == head
@@ -121,11 +154,15 @@ def without_what_it_took(metrics, head):
 
 
 def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
-    """Time and memory differ from run to run, and the commit is another one; all else is compared byte by byte."""
+    """Time and memory differ from run to run, and the commit is another one; all else is compared
+    byte by byte.
+    """
     before = without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD~1").strip())
     history = (clone.folder / "models/synthetic/ls/history.csv").read_bytes()
     assert len(clone.ran("dvc", "repro", "--force")) == 13
-    assert without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD").strip()) == before
+    assert (
+        without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD").strip()) == before
+    )
     assert (clone.folder / "models/synthetic/ls/history.csv").read_bytes() == history
     clone.commit("again")
 
@@ -134,12 +171,23 @@ def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
     assert clone.ran("dvc", "exp", "run", "-S", "loss=ls") == ["report"]
     assert clone.report()["loss"] == "ls"
     difference = json.loads(clone("dvc", "metrics", "diff", "--all", "--json"))
-    changes = difference["diff"]["metrics/report.json"] if "diff" in difference else difference["metrics/report.json"]
+    changes = (
+        difference["diff"]["metrics/report.json"]
+        if "diff" in difference
+        else difference["metrics/report.json"]
+    )
     protocols = ("full", "partial")
-    numbers = {f"{p}.{column}.{metric}" for p in protocols for column in COLUMNS for metric in ("rank1", "mAP")}
+    numbers = {
+        f"{p}.{column}.{metric}"
+        for p in protocols
+        for column in COLUMNS
+        for metric in ("rank1", "mAP")
+    }
     assert numbers <= set(changes)
     for number in numbers:
-        assert changes[number]["new"] - changes[number]["old"] == pytest.approx(changes[number]["diff"], abs=1e-9)
+        assert changes[number]["new"] - changes[number]["old"] == pytest.approx(
+            changes[number]["diff"], abs=1e-9
+        )
     assert any(changes[number]["diff"] for number in numbers)
     assert "full.global_dmli_rk.mAP" in clone("dvc", "metrics", "diff", "--all")
     clone("git", "checkout", "-q", ".")
@@ -147,7 +195,16 @@ def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
 
 
 def test_an_experiment_on_the_report_trains_one_cell_only(clone):
-    ran = clone.ran("dvc", "exp", "run", "report", "-S", "loss=ls", "-S", "datasets.synthetic.train.learning_rate=0.01")
+    ran = clone.ran(
+        "dvc",
+        "exp",
+        "run",
+        "report",
+        "-S",
+        "loss=ls",
+        "-S",
+        "datasets.synthetic.train.learning_rate=0.01",
+    )
     assert ran == [*(f"{stage}@synthetic-ls" for stage in CELL), "report"]
     run = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())
     assert run["provenance"]["train"]["learning_rate"] == 0.01
@@ -157,7 +214,11 @@ def test_an_experiment_on_the_report_trains_one_cell_only(clone):
 
 def test_another_k1_reranks_and_evaluates_and_no_more(clone):
     ran = clone.ran("dvc", "exp", "run", "-S", "rerank.k1=10")
-    cells = {f"{stage}@synthetic-{loss}" for stage in ("rerank", "evaluate") for loss in ("softmax", "ls")}
+    cells = {
+        f"{stage}@synthetic-{loss}"
+        for stage in ("rerank", "evaluate")
+        for loss in ("softmax", "ls")
+    }
     assert set(ran) == cells | {"tables", "report"}
     clone("git", "checkout", "-q", ".")
     clone("dvc", "checkout", "-q")
@@ -175,16 +236,22 @@ def test_a_queued_grid_of_headlines(clone):
     names = {line.split()[1] for line in status.splitlines() if "Success" in line}
     refs = clone("git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
     reports = [
-        json.loads(clone("git", "show", f"{ref}:metrics/report.json")) for ref in refs if ref.split("/")[-1] in names
+        json.loads(clone("git", "show", f"{ref}:metrics/report.json"))
+        for ref in refs
+        if ref.split("/")[-1] in names
     ]
     assert {report["loss"] for report in reports} == {"softmax", "ls"}
     for report in reports:
-        run = json.loads((clone.folder / f"metrics/runs/synthetic/{report['loss']}.json").read_text())
+        run = json.loads(
+            (clone.folder / f"metrics/runs/synthetic/{report['loss']}.json").read_text()
+        )
         assert report["full"]["dmli"]["mAP"] == run["full"]["dmli"]["mAP"]
 
 
 def killed_in_training(clone, *command):
-    """Start a DVC command, and kill it and all that it started when training has saved its state."""
+    """Start a DVC command, and kill it and all that it started when training has saved its
+    state.
+    """
     unfinished = clone.folder / "unfinished"
     running = clone.start(*command)
     while running.poll() is None and not list(unfinished.glob("*.pt")):
@@ -196,7 +263,12 @@ def killed_in_training(clone, *command):
 
 
 @pytest.mark.parametrize(
-    "how", [["repro", "report"], ["exp", "run", "report"], ["exp", "run", "--temp", "--name", "killed-once", "report"]]
+    "how",
+    [
+        ["repro", "report"],
+        ["exp", "run", "report"],
+        ["exp", "run", "--temp", "--name", "killed-once", "report"],
+    ],
 )
 def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_path):
     file, before = clone.folder / "params.yaml", (clone.folder / "params.yaml").read_text()
@@ -220,10 +292,12 @@ def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_p
 
 
 def write_market1501(folder):
-    """A part of Market-1501 under its real names: 12 people to train, 6 to find, distractors and junk, in noise."""
+    """A part of Market-1501 under its real names: 12 people to train, 6 to find, distractors and
+    junk, in noise.
+    """
     rng = np.random.default_rng(0)
     for split, people in (("train", 12), ("query", 6), ("test", 6)):
-        with gzip.open(ROOT / f"reid/names/market1501_{split}.csv.gz", "rt") as file:
+        with gzip.open(ROOT / f"reid/datasets/names/market1501_{split}.csv.gz", "rt") as file:
             names = [line.strip().split(",")[1] for line in file]
         pids = sorted({Path(name).name.split("_")[0] for name in names} - {"-1", "0000"})[:people]
         for pid in [*pids, "0000", "-1"]:
@@ -244,7 +318,9 @@ def test_market1501_as_its_authors_distribute_it(clone, tmp_path, monkeypatch):
         "model.last_layer": "layer2", "model.height": "64", "model.width": "32", "train.epochs": "1",
         "train.people": "2",
     }  # fmt: skip
-    ran = clone.ran("dvc", "exp", "run", "report", *(f"-S{key}={value}" for key, value in settings.items()))
+    ran = clone.ran(
+        "dvc", "exp", "run", "report", *(f"-S{key}={value}" for key, value in settings.items())
+    )
     assert ran == ["prepare@market1501", *(f"{stage}@market1501-ls" for stage in CELL), "report"]
     statistics = json.loads((clone.folder / "data/market1501/statistics.json").read_text())
     assert statistics["train"]["people"] == 12

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from reid import plans
-from reid.distances import DistanceSettings
-from reid.errors import InputError
-from reid.features import Features
+from reid.arrays.features import Features
+from reid.distances import resources
+from reid.distances.all_pairs import DistanceSettings
+from reid.runtime.errors import InputError
 from tests.conftest import run_stage
 
-SETTINGS = DistanceSettings(neighbours=100, tile_rows=128, tile_columns=256, precision="fp32", device="cpu")
+SETTINGS = DistanceSettings(
+    neighbours=100, tile_rows=128, tile_columns=256, precision="fp32", device="cpu"
+)
 
 
 def features(images, stripes=8, channels=2048):
@@ -21,7 +23,7 @@ def features(images, stripes=8, channels=2048):
 
 
 def test_market1501():
-    plan = plans.plan(features(15_913), [features(3_368)], SETTINGS)
+    plan = resources.plan(features(15_913), [features(3_368)], SETTINGS)
     pairs, images = 15_913 * 3_368, 15_913 + 3_368
     assert images * images / 2 < plan.pairs < 1.02 * images * images / 2
     assert plan.disk == 4 * 3 * pairs + 12 * 3 * 100 * images
@@ -30,21 +32,24 @@ def test_market1501():
 
 
 def test_memory_grows_with_the_lists_only():
-    market, many = (plans.plan(features(gallery), [features(3_368)], SETTINGS) for gallery in (15_913, 515_913))
+    market, many = (
+        resources.plan(features(gallery), [features(3_368)], SETTINGS)
+        for gallery in (15_913, 515_913)
+    )
     assert many.panels == market.panels
     assert many.lists > 20 * market.lists
 
 
 def test_two_protocols_share_the_gallery():
     gallery, queries = features(900), features(100)
-    one, two = (plans.plan(gallery, [queries] * count, SETTINGS) for count in (1, 2))
+    one, two = (resources.plan(gallery, [queries] * count, SETTINGS) for count in (1, 2))
     assert two.disk == 2 * one.disk
     assert two.pairs < 1.5 * one.pairs
     assert two.memory == one.memory
 
 
 def test_one_query_and_a_gallery_of_one():
-    plan = plans.plan(features(1), [features(1)], SETTINGS)
+    plan = resources.plan(features(1), [features(1)], SETTINGS)
     assert plan.pairs == 3  # each with itself, and with each other
 
 
@@ -52,25 +57,31 @@ def test_one_query_and_a_gallery_of_one():
     ("memory", "disk", "told"),
     [
         (100e6, 1e15, r"0\.1 GB of memory are available: close other programs"),
-        (1.5e9, 1e15, r"1\.5 GB of memory are available: set distances\.neighbours to \d\d or less"),
+        (
+            1.5e9,
+            1e15,
+            r"1\.5 GB of memory are available: set distances\.neighbours to \d\d or less",
+        ),
         (1e12, 1e9, r"GB on disk, but 1\.0 GB are free where out is to be: free some"),
     ],
 )
 def test_what_does_not_fit_is_refused(memory, disk, told, monkeypatch):
-    monkeypatch.setattr(plans, "available_memory", lambda: int(memory))
-    monkeypatch.setattr(plans, "free_disk", lambda output: int(disk))
-    plan = plans.plan(features(82_161), [features(11_659)], SETTINGS)
+    monkeypatch.setattr(resources, "available_memory", lambda: int(memory))
+    monkeypatch.setattr(resources, "free_disk", lambda output: int(disk))
+    plan = resources.plan(features(82_161), [features(11_659)], SETTINGS)
     with pytest.raises(InputError, match=told):
-        plans.check(plan, SETTINGS, "out")
+        resources.check(plan, SETTINGS, "out")
 
 
 def test_this_machine_has_memory_and_disk(tmp_path):
-    assert plans.available_memory() > 1e6
-    assert plans.free_disk(tmp_path / "not" / "there" / "yet") > 1e6
+    assert resources.available_memory() > 1e6
+    assert resources.free_disk(tmp_path / "not" / "there" / "yet") > 1e6
 
 
-def test_the_stage_tells_its_plan_and_stops_before_it_writes(copied, params_file, monkeypatch, capsys):
-    monkeypatch.setattr(plans, "free_disk", lambda output: 1000)
+def test_the_stage_tells_its_plan_and_stops_before_it_writes(
+    copied, params_file, monkeypatch, capsys
+):
+    monkeypatch.setattr(resources, "free_disk", lambda output: 1000)
     code = run_stage("distances", copied / "features", copied / "out", "--params", params_file)
     assert "0.0 GB are free" in code
     assert capsys.readouterr().out.startswith("distances of ")

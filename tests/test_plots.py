@@ -1,4 +1,6 @@
-"""The ablation figure: drawn, the same bytes each time, and refused when there is nothing to draw."""
+"""The ablation figure: drawn, the same bytes each time, and refused when there is nothing to
+draw.
+"""
 
 import json
 import os
@@ -9,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reid import plots
-from reid.errors import InputError
-from reid.tables import COLUMNS
+from reid.results import plots
+from reid.results.tables import COLUMNS
+from reid.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +25,8 @@ def make_rows(losses=("Softmax", "Alignedreid(LS)")):
             "loss": loss,
             "source": "ours",
             "columns": {
-                column: {"rank1": 60.0 + 2 * i + j, "mAP": 40.0 + 3 * i + j} for j, column in enumerate(COLUMNS)
+                column: {"rank1": 60.0 + 2 * i + j, "mAP": 40.0 + 3 * i + j}
+                for j, column in enumerate(COLUMNS)
             },
         }
         for i, loss in enumerate(losses)
@@ -41,7 +44,14 @@ def test_figure_is_a_png_and_the_same_each_time(tmp_path):
 
 
 def test_published_rows_are_not_drawn(tmp_path):
-    extra = [{"model": "Resnet50", "loss": "Softmax", "source": "published", "columns": {"global": {"rank1": 1.0}}}]
+    extra = [
+        {
+            "model": "Resnet50",
+            "loss": "Softmax",
+            "source": "published",
+            "columns": {"global": {"rank1": 1.0}},
+        }
+    ]
     plots.ablation_figure({"a": make_rows()}, tmp_path / "ours.png")
     plots.ablation_figure({"a": make_rows() + extra}, tmp_path / "both.png")
     assert (tmp_path / "ours.png").read_bytes() == (tmp_path / "both.png").read_bytes()
@@ -71,7 +81,9 @@ def test_rows_of_another_form_are_refused(tmp_path, rows):
 def draw(folder):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "docs" / "figures.py")]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_command_draws_the_tables_of_the_folder_it_runs_in(tmp_path):

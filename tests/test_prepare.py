@@ -1,4 +1,6 @@
-"""`python -m stages.prepare` as users run it: Market-1501's real names whole, the benchmark, and bad input."""
+"""`python -m stages.prepare` as users run it: Market-1501's real names whole, the benchmark, and
+bad input.
+"""
 
 import gzip
 import json
@@ -14,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from reid import packs
+from reid import prepared
 
 ROOT = Path(__file__).parent.parent
 SUBFOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -58,7 +60,11 @@ def small(tmp_path):
     for subfolder, names in {
         "bounding_box_train": ("0001_c1s1_000001_01.jpg", "0001_c2s1_000001_01.jpg"),
         "query": ("0003_c1s1_000001_00.jpg", "0004_c2s1_000001_00.jpg.jpg"),
-        "bounding_box_test": ("0003_c2s1_000001_01.jpg", "0004_c1s1_000001_01.jpg", "0000_c3s1_000001_01.jpg"),
+        "bounding_box_test": (
+            "0003_c2s1_000001_01.jpg",
+            "0004_c1s1_000001_01.jpg",
+            "0000_c3s1_000001_01.jpg",
+        ),
     }.items():
         (folder / subfolder).mkdir(parents=True)
         for name in names:
@@ -68,14 +74,28 @@ def small(tmp_path):
 
 
 def prepare(raw, out, dataset="market1501", source=None, environment=None, **settings):
-    """Run the stage in a process of its own; `out` must be absent when it fails, and no draft may stay."""
+    """Run the stage in a process of its own; `out` must be absent when it fails, and no draft may
+    stay.
+    """
     params = out.parent / f"{out.name}.yaml"
-    section = {"raw": str(raw), "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
+    section = {
+        "raw": str(raw),
+        "download": False,
+        "partial_seed": 0,
+        "allow_incomplete": True,
+    } | settings
     source = MARKET if source is None else source
-    params.write_text(yaml.safe_dump({"prepare": section, "datasets": {"market1501": {"source": source}}}))
+    params.write_text(
+        yaml.safe_dump({"prepare": section, "datasets": {"market1501": {"source": source}}})
+    )
     command = [sys.executable, "-m", "stages.prepare", dataset, str(out), "--params", str(params)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | (environment or {}), check=False
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | (environment or {}),
+        check=False,
     )
     assert out.exists() == (done.returncode == 0), done.stderr
     assert not list(out.parent.glob(".*.partial"))
@@ -102,8 +122,13 @@ def test_real_names_whole(real, tmp_path):
         ["query_partial", "750", "3368", "6"],
     ]
     statistics = json.loads((tmp_path / "market1501" / "statistics.json").read_text())
-    assert statistics["gallery"] == {"people": 750, "images": 15_913, "cameras": 6, "distractors": 2_798}
-    gallery = packs.read(tmp_path / "market1501", "gallery")
+    assert statistics["gallery"] == {
+        "people": 750,
+        "images": 15_913,
+        "cameras": 6,
+        "distractors": 2_798,
+    }
+    gallery = prepared.read(tmp_path / "market1501", "gallery")
     assert gallery.names == sorted(gallery.names)
     assert gallery.content(15_912) == (real / "tiny.jpg").read_bytes()
 
@@ -115,7 +140,10 @@ def test_one_missing_query_image_is_named(real, tmp_path):
         message = refused(real.parent, tmp_path / "out", allow_incomplete=False)
     finally:
         os.link(real / "tiny.jpg", query)
-    assert f"query has 3,367 images of 3,368 (1 missing). Missing are {query.name} of query. Unpack" in message
+    assert (
+        f"query has 3,367 images of 3,368 (1 missing). Missing are {query.name} of query. Unpack"
+        in message
+    )
     assert "train has" not in message
     assert "gallery has" not in message
 
@@ -126,15 +154,20 @@ def test_original_bytes_and_partial_queries(small, tmp_path):
         "train.zip", "query.zip", "query_partial.zip", "gallery.zip", "manifest.csv", "statistics.json",
     }  # fmt: skip
     for split, subfolder in zip(("train", "query", "gallery"), SUBFOLDERS, strict=True):
-        pack = packs.read(tmp_path / "out", split)
+        pack = prepared.read(tmp_path / "out", split)
         assert [pack.content(i) for i in range(len(pack))] == [
             (small / subfolder / name).read_bytes() for name in pack.names
         ]
-    query, partial = (packs.read(tmp_path / "out", split) for split in ("query", "query_partial"))
+    query, partial = (
+        prepared.read(tmp_path / "out", split) for split in ("query", "query_partial")
+    )
     assert partial.names == ["0003_c1s1_000001_00.png", "0004_c2s1_000001_00.jpg.png"]
     assert partial.pids.tolist() == query.pids.tolist()
     assert partial.camids.tolist() == query.camids.tolist()
-    with zipfile.ZipFile(tmp_path / "out" / "query_partial.zip") as archive, archive.open(partial.names[0]) as file:
+    with (
+        zipfile.ZipFile(tmp_path / "out" / "query_partial.zip") as archive,
+        archive.open(partial.names[0]) as file,
+    ):
         assert Image.open(file).size == (10, 20)
 
 
@@ -144,23 +177,35 @@ def test_equal_runs_make_equal_bytes_and_the_seed_changes_partial_queries_alone(
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
     other = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
-    assert {name for name in files if files[name] != other[name]} == {"query_partial.zip", "manifest.csv"}
+    assert {name for name in files if files[name] != other[name]} == {
+        "query_partial.zip",
+        "manifest.csv",
+    }
 
 
 def test_raw_may_come_from_the_environment(small, tmp_path):
-    assert prepare("", tmp_path / "out", environment={"REID_DATA": str(small.parent)}).returncode == 0
+    assert (
+        prepare("", tmp_path / "out", environment={"REID_DATA": str(small.parent)}).returncode == 0
+    )
 
 
 def test_the_benchmark_is_drawn_and_packed(tmp_path):
     done = prepare("", tmp_path / "out", source={"reader": "synthetic", **SYNTHETIC})
     assert done.returncode == 0, done.stderr
     statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
-    assert statistics["train"]["people"] == statistics["query"]["people"] == statistics["gallery"]["people"] == 3
+    assert (
+        statistics["train"]["people"]
+        == statistics["query"]["people"]
+        == statistics["gallery"]["people"]
+        == 3
+    )
     assert statistics["gallery"]["distractors"] == 2
 
 
 def test_the_benchmarks_settings_are_exact(tmp_path):
-    message = refused("", tmp_path / "out", source={"reader": "synthetic", **SYNTHETIC, "colour": 1})
+    message = refused(
+        "", tmp_path / "out", source={"reader": "synthetic", **SYNTHETIC, "colour": 1}
+    )
     assert "datasets.market1501.source" in message
     assert "unknown: colour" in message
 
@@ -170,13 +215,17 @@ def test_missing_folder(tmp_path):
     assert str(tmp_path / "absent") in message
     assert "Market-1501-v15.09.15" in message
     (tmp_path / "raw").mkdir()
-    assert "looked for a folder Market-1501-v15.09.15, " in refused(tmp_path / "raw", tmp_path / "out")
+    assert "looked for a folder Market-1501-v15.09.15, " in refused(
+        tmp_path / "raw", tmp_path / "out"
+    )
 
 
 def test_empty_folder(tmp_path):
     folder = tmp_path / "raw" / "Market-1501-v15.09.15"
     folder.mkdir(parents=True)
-    assert "lacks bounding_box_train, query, bounding_box_test" in refused(tmp_path / "raw", tmp_path / "out")
+    assert "lacks bounding_box_train, query, bounding_box_test" in refused(
+        tmp_path / "raw", tmp_path / "out"
+    )
     for name in SUBFOLDERS:
         (folder / name).mkdir()
     assert "bounding_box_train holds no images" in refused(tmp_path / "raw", tmp_path / "out")
@@ -220,7 +269,9 @@ def test_unknown_dataset_reader_and_keys(small, tmp_path):
     assert "unknown: boxes; its keys are exactly reader, distractors_500k." in refused(
         small.parent, out, source={**MARKET, "boxes": "detected"}
     )
-    assert "missing: distractors_500k; " in refused(small.parent, out, source={"reader": "market1501"})
+    assert "missing: distractors_500k; " in refused(
+        small.parent, out, source={"reader": "market1501"}
+    )
     assert "unknown: split; its keys are exactly reader." in refused(
         small.parent, out, source={"reader": "dukemtmcreid", "split": 0}
     )
@@ -233,7 +284,10 @@ def test_a_failed_run_leaves_the_earlier_output(small, tmp_path):
     (small / "query" / "holiday.jpg").write_bytes(b"")
     command = [sys.executable, "-m", "stages.prepare", "market1501", str(tmp_path / "out")]
     done = subprocess.run(
-        [*command, "--params", str(tmp_path / "out.yaml")], cwd=ROOT, capture_output=True, check=False
+        [*command, "--params", str(tmp_path / "out.yaml")],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 1
     assert (tmp_path / "out" / "manifest.csv").read_bytes() == before

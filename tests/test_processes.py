@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from torch import distributed
+from torch import distributed as torch_distributed
 
-from reid import command, processes
-from reid.errors import InputError
+from reid.runtime import cli, distributed
+from reid.runtime.errors import InputError
 from tests.conftest import run_stage
 
 
@@ -27,7 +27,9 @@ def small_steps(params, tmp_path_factory):
 
 
 def start(stage, *arguments, count=2, by_hand=False):
-    """Run a stage as several processes, by REID_PROCESSES or by torchrun -> the finished command."""
+    """Run a stage as several processes, by REID_PROCESSES or by torchrun -> the finished
+    command.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     python = [sys.executable, "-m"]
     if by_hand:
@@ -35,7 +37,11 @@ def start(stage, *arguments, count=2, by_hand=False):
     else:
         environment["REID_PROCESSES"] = str(count)
     return subprocess.run(
-        [*python, f"stages.{stage}", *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=100
+        [*python, f"stages.{stage}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=100,
     )
 
 
@@ -54,7 +60,10 @@ def test_two_processes_extract_the_bytes_of_one(finished, small_steps, tmp_path)
 
 
 def test_two_processes_compute_the_distances_of_one(finished, small_steps, tmp_path):
-    assert run_stage("distances", finished / "features", tmp_path / "one", "--params", small_steps) == 0
+    assert (
+        run_stage("distances", finished / "features", tmp_path / "one", "--params", small_steps)
+        == 0
+    )
     done = start("distances", finished / "features", tmp_path / "two", "--params", small_steps)
     assert done.returncode == 0, done.stderr
     assert "by 2 processes, 2 of them on this host" in done.stdout
@@ -74,11 +83,19 @@ def test_one_that_fails_stops_all_with_its_message_and_nothing_is_left(copied, s
     last = pack.rfind(b"\xff\xd8\xff")  # in the second process's share
     pack[last + 300 : last + 400] = bytes(100)
     (copied / "data/gallery.zip").write_bytes(pack)
-    arguments = copied / "data", copied / "model/model.safetensors", copied / "out", "--params", small_steps
+    arguments = (
+        copied / "data",
+        copied / "model/model.safetensors",
+        copied / "out",
+        "--params",
+        small_steps,
+    )
     before = sorted(copied.iterdir())
     done = start("extract", *arguments)
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [done.stderr.strip()]
+    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [
+        done.stderr.strip()
+    ]
     assert done.stderr.startswith("error: ")
     assert ".jpg" in done.stderr
     assert sorted(copied.iterdir()) == before
@@ -96,7 +113,7 @@ def test_what_all_find_wrong_is_told_once(copied, params_file):
 def test_a_number_of_processes_that_cannot_be_is_refused(value, monkeypatch):
     monkeypatch.setenv("REID_PROCESSES", value)
     with pytest.raises(SystemExit, match=f"REID_PROCESSES is '{value}': wanted a whole number"):
-        command.run(pytest.fail, processes.group)
+        cli.run(pytest.fail, distributed.group)
 
 
 @pytest.mark.parametrize("value", ["", "1"])
@@ -104,10 +121,13 @@ def test_one_process_is_this_one(value, monkeypatch):
     monkeypatch.setenv("REID_PROCESSES", value)
     monkeypatch.setattr("sys.argv", ["stage"])
     seen = []
-    command.run(lambda: seen.append((processes.rank(), processes.count(), processes.on_this_host())), processes.group)
+    cli.run(
+        lambda: seen.append((distributed.rank(), distributed.count(), distributed.on_this_host())),
+        distributed.group,
+    )
     assert seen == [(0, 1, 1)]
-    assert processes.share(range(5)) == range(5)
-    assert processes.gathered(np.arange(3))[0].tolist() == [0, 1, 2]
+    assert distributed.share(range(5)) == range(5)
+    assert distributed.gathered(np.arange(3))[0].tolist() == [0, 1, 2]
 
 
 def test_cores_are_shared_out_unless_threads_are_set(monkeypatch):
@@ -120,7 +140,7 @@ def test_cores_are_shared_out_unless_threads_are_set(monkeypatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if threads:
             monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        command.run(lambda: None, processes.group)
+        cli.run(lambda: None, distributed.group)
     assert [call[2]["OMP_NUM_THREADS"] for call in started] == ["2", "7"]
     assert started[0][1][-4:] == ["5", __name__, "one", "two"]
 
@@ -129,7 +149,7 @@ def test_a_stage_for_one_process_refuses_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit, match="this stage works in one process"):
-        command.run(pytest.fail)
+        cli.run(pytest.fail)
 
 
 @pytest.fixture
@@ -137,35 +157,39 @@ def second(monkeypatch):
     """This process taken for the second of two, the first of which has got as far."""
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(processes, "rank", lambda: 1)
-    monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr(processes, "largest", lambda array: np.array([42]))
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "largest", lambda array: np.array([42]))
 
 
 def test_a_folder_that_another_host_does_not_see_is_named(second, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "SEEN_AFTER", 0)
+    monkeypatch.setattr(distributed, "SEEN_AFTER", 0)
     (tmp_path / "stale").mkdir()  # of the same name, on this host's own disk
     for folder in (tmp_path / "none", tmp_path / "stale"):
-        with pytest.raises(InputError, match=rf"does not see .*{folder.name}, which process 0 has made"):
-            processes.made(folder, pytest.fail)
+        with pytest.raises(
+            InputError, match=rf"does not see .*{folder.name}, which process 0 has made"
+        ):
+            distributed.made(folder, pytest.fail)
     (tmp_path / "stale" / ".42").touch()
-    processes.made(tmp_path / "stale", pytest.fail)
+    distributed.made(tmp_path / "stale", pytest.fail)
 
 
 def test_shares_are_unbroken_and_alike(monkeypatch):
-    monkeypatch.setattr(processes, "count", lambda: 4)
+    monkeypatch.setattr(distributed, "count", lambda: 4)
     shares = []
     for rank in range(4):
-        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
-        shares.append(list(processes.share(range(10))))
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(list(distributed.share(range(10))))
     assert [item for share in shares for item in share] == list(range(10))
     assert {len(share) for share in shares} == {2, 3}
 
 
-def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_first(second, tmp_path):
+def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_first(
+    second, tmp_path
+):
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "of the first").touch()
-    with command.whole(tmp_path / "out", lambda: None) as draft:
+    with cli.whole(tmp_path / "out", lambda: None) as draft:
         (draft / "of the second").touch()
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     assert len(list((tmp_path / ".out.partial").iterdir())) == 2
@@ -173,9 +197,9 @@ def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_fir
 
 def test_a_process_that_fails_removes_the_draft_but_tells_first(second, tmp_path, monkeypatch):
     at_exit = []
-    monkeypatch.setattr(command.atexit, "register", lambda *call: at_exit.append(call))
+    monkeypatch.setattr(cli.atexit, "register", lambda *call: at_exit.append(call))
     (tmp_path / ".out.partial").mkdir()
-    with pytest.raises(InputError, match="broken"), command.whole(tmp_path / "out", lambda: None):
+    with pytest.raises(InputError, match="broken"), cli.whole(tmp_path / "out", lambda: None):
         raise InputError("broken")
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     for function, *arguments in at_exit:
@@ -183,19 +207,24 @@ def test_a_process_that_fails_removes_the_draft_but_tells_first(second, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError, 1), (ZeroDivisionError, 1), (KeyboardInterrupt, 130)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError, 1), (ZeroDivisionError, 1), (KeyboardInterrupt, 130)]
+)
 def test_the_first_that_fails_tells(error, code, monkeypatch):
-    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
-    store = distributed.HashStore()
-    with pytest.raises(error), processes._told_once(store):
+    monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
+    store = torch_distributed.HashStore()
+    with pytest.raises(error), distributed._told_once(store):
         raise error
     for _ in range(2):
-        with pytest.raises(SystemExit) as stopped, processes._told_once(store):
+        with pytest.raises(SystemExit) as stopped, distributed._told_once(store):
             raise error
         assert stopped.value.code == code
 
 
 def test_a_stages_own_exit_passes():
-    with pytest.raises(SystemExit) as stopped, processes._told_once(distributed.HashStore()):
+    with (
+        pytest.raises(SystemExit) as stopped,
+        distributed._told_once(torch_distributed.HashStore()),
+    ):
         sys.exit(75)
     assert stopped.value.code == 75

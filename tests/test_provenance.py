@@ -1,4 +1,6 @@
-"""What a model was made with: written by the train stage, read by evaluate, and refused when it is something else."""
+"""What a model was made with: written by the train stage, read by evaluate, and refused when it is
+something else.
+"""
 
 import copy
 import hashlib
@@ -12,9 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from reid import config, origin, packs, provenance, runs
-from reid.errors import InputError
-from reid.provenance import Course
+from reid import prepared
+from reid.results import cell
+from reid.results import provenance as training_json
+from reid.runtime import config
+from reid.runtime.errors import InputError
+from reid.training import provenance
+from reid.training.provenance import Course
 from tests.conftest import ROOT, run_stage
 
 CPU = torch.device("cpu")
@@ -23,13 +29,14 @@ COURSE = Course(seconds=12.34, images_per_second=56.78, processes=2, resumed=1, 
 
 
 def split_of(folder, images=IMAGES, name="train"):
-    packs.write(folder, {name: images})
-    return packs.read(folder, name)
+    prepared.write(folder, {name: images})
+    return prepared.read(folder, name)
 
 
 def test_fingerprint_is_the_sha256_of_one_line_an_image(tmp_path):
     lines = [
-        f'["{name}", {pid}, {camid}, "{hashlib.sha256(content).hexdigest()}"]\n' for name, pid, camid, content in IMAGES
+        f'["{name}", {pid}, {camid}, "{hashlib.sha256(content).hexdigest()}"]\n'
+        for name, pid, camid, content in IMAGES
     ]
     expected = hashlib.sha256("".join(lines).encode()).hexdigest()
     assert provenance.fingerprint(split_of(tmp_path)) == expected
@@ -81,7 +88,9 @@ def test_environment_on_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2_345_678_901)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(provenance, "_told", lambda *command: "580.1\n580.1" if command[0] == "nvidia-smi" else None)
+    monkeypatch.setattr(
+        provenance, "_told", lambda *command: "580.1\n580.1" if command[0] == "nvidia-smi" else None
+    )
     gpu = provenance.environment(torch.device("cuda"))["gpu"]
     assert gpu == {"name": "NVIDIA H200", "memory_gb": 150.8, "driver": "580.1", "cuda": "13.0"}
     assert provenance.peak_gpu_memory_gb(torch.device("cuda")) == 2.346
@@ -89,10 +98,17 @@ def test_environment_on_a_gpu(monkeypatch):
 
 
 def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
-    code = "from reid import provenance; import numpy; {}; print(provenance.peak_memory_gb())"
-    commands = [[sys.executable, "-c", code.format(made)] for made in ("pass", "numpy.ones(4 * 10**7)")]
+    code = (
+        "from reid.training import provenance; import numpy; {}; print(provenance.peak_memory_gb())"
+    )
+    commands = [
+        [sys.executable, "-c", code.format(made)] for made in ("pass", "numpy.ones(4 * 10**7)")
+    ]
     held = np.ones(10**8)  # 0.8 GB of this process, which `getrusage` would have them inherit
-    runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for command in commands]
+    runs = [
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        for command in commands
+    ]
     del held
     without, with_ = (float(done.stdout) for done in runs)
     assert without < 0.8
@@ -101,7 +117,9 @@ def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
 
 @pytest.fixture
 def project(tmp_path):
-    """A repository with the project's folders, its commit's number, and a function that runs git in it."""
+    """A repository with the project's folders, its commit's number, and a function that runs git
+    in it.
+    """
 
     def git(*arguments):
         settings = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
@@ -145,7 +163,9 @@ def test_a_copy_inside_another_repository_has_no_revision(project):
     assert provenance.revision(project.folder / "copy") == {"revision": None, "dirty": None}
 
 
-def test_without_git_a_repository_or_a_commit_there_is_no_revision(project, tmp_path_factory, monkeypatch):
+def test_without_git_a_repository_or_a_commit_there_is_no_revision(
+    project, tmp_path_factory, monkeypatch
+):
     none = {"revision": None, "dirty": None}
     assert provenance.revision(tmp_path_factory.mktemp("outside")) == none
     project.git("update-ref", "-d", "HEAD")
@@ -157,9 +177,9 @@ def test_without_git_a_repository_or_a_commit_there_is_no_revision(project, tmp_
 def test_a_training_comes_back_from_its_file(tmp_path):
     content = provenance.training(split_of(tmp_path / "data"), 5, CPU, COURSE)
     provenance.write(tmp_path / "training.json", content)
-    assert origin.read(tmp_path / "training.json") == content
+    assert training_json.read(tmp_path / "training.json") == content
     assert content["data"] == {
-        "fingerprint": provenance.fingerprint(packs.read(tmp_path / "data", "train")),
+        "fingerprint": provenance.fingerprint(prepared.read(tmp_path / "data", "train")),
         "people": 2,
         "images": 3,
     }
@@ -174,7 +194,7 @@ def test_a_conversion_comes_back_from_its_file(tmp_path, epoch):
     (tmp_path / "best.pth.tar").write_bytes(b"weights")
     content = provenance.converted(tmp_path / "best.pth.tar", epoch)
     provenance.write(tmp_path / "training.json", content)
-    assert origin.read(tmp_path / "training.json") == content
+    assert training_json.read(tmp_path / "training.json") == content
     assert content["converted_from"] == "best.pth.tar"
     assert content["sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert content["epoch"] == epoch
@@ -190,11 +210,15 @@ def contents(tmp_path_factory):
 
 CHANGES = [
     ("trained", path, value)
-    for path in origin.TRAINED
+    for path in training_json.TRAINED
     for value in ({}, None, True, -1, float("nan") if path == "seconds" else [], "f" * 63)
     if not (path.endswith(".torch") and isinstance(value, str))
 ]
-CHANGES += [("converted", "sha256", "ab"), ("converted", "converted_from", ""), ("converted", "environment", None)]
+CHANGES += [
+    ("converted", "sha256", "ab"),
+    ("converted", "converted_from", ""),
+    ("converted", "environment", None),
+]
 
 
 @pytest.mark.parametrize(("kind", "path", "value"), CHANGES)
@@ -205,24 +229,35 @@ def test_what_is_wrong_in_the_file_is_named(contents, kind, path, value, tmp_pat
         inner = inner[key]
     inner[path.split(".")[-1]] = value
     (tmp_path / "training.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=rf"training\.json is no training\.json: `{path}.*wanted .*train stage"):
-        origin.read(tmp_path / "training.json")
+    with pytest.raises(
+        InputError, match=rf"training\.json is no training\.json: `{path}.*wanted .*train stage"
+    ):
+        training_json.read(tmp_path / "training.json")
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "not valid JSON"), ("{", "not valid JSON"), ("[]", "is missing"), ("3", "is missing"), ("{}", "is missing")],
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("[]", "is missing"),
+        ("3", "is missing"),
+        ("{}", "is missing"),
+    ],
 )
 def test_other_files_are_named(tmp_path, text, told):
     (tmp_path / "training.json").write_text(text)
     with pytest.raises(InputError, match=rf"training\.json .*{told}"):
-        origin.read(tmp_path / "training.json")
+        training_json.read(tmp_path / "training.json")
     with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
-        origin.read(tmp_path / "none.json")
+        training_json.read(tmp_path / "none.json")
 
 
 def test_the_cell_of_a_converted_model_claims_no_training_settings(params, contents):
-    cells = {kind: runs.cell(params, "synthetic", "ls", content) for kind, content in contents.items()}
+    cells = {
+        kind: cell.described(params, "synthetic", "ls", content)
+        for kind, content in contents.items()
+    }
     trained, converted = (cells[kind]["provenance"] for kind in ("trained", "converted"))
     assert trained["train"] == config.section(params, "train", "synthetic")
     assert converted["train"] is None
@@ -233,17 +268,26 @@ def test_the_cell_of_a_converted_model_claims_no_training_settings(params, conte
 
 
 def test_the_train_stage_writes_it_and_the_cell_holds_it(finished):
-    written = origin.read(finished / "model/training.json")
+    written = training_json.read(finished / "model/training.json")
     run = json.loads((finished / "runs/synthetic/ls.json").read_text())
     assert run["provenance"]["training"] == written
     assert written["seed"] == run["provenance"]["train"]["seed"]
-    assert written["data"]["fingerprint"] == provenance.fingerprint(packs.read(finished / "data", "train"))
+    assert written["data"]["fingerprint"] == provenance.fingerprint(
+        prepared.read(finished / "data", "train")
+    )
 
 
 def test_evaluate_wants_all_of_a_cell_or_nothing(finished, params_file, tmp_path, capsys):
-    folders = (finished / "features", finished / "distances", finished / "reranked", tmp_path / "out.json")
+    folders = (
+        finished / "features",
+        finished / "distances",
+        finished / "reranked",
+        tmp_path / "out.json",
+    )
     arguments = ("--dataset", "synthetic", "--loss", "ls", "--params", params_file)
     assert run_stage("evaluate", *folders, *arguments) == 2
     assert "--dataset, --loss and --training go together" in capsys.readouterr().err
-    assert "none.json" in run_stage("evaluate", *folders, *arguments, "--training", tmp_path / "none.json")
+    assert "none.json" in run_stage(
+        "evaluate", *folders, *arguments, "--training", tmp_path / "none.json"
+    )
     assert list(tmp_path.iterdir()) == []

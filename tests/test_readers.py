@@ -1,16 +1,27 @@
-"""The other datasets' readers, on folders made from real lists or to the published counts; combined sources."""
+"""The other datasets' readers, on folders made from real lists or to the published counts;
+combined sources.
+"""
 
 import re
 
 import pytest
 from PIL import Image
 
-from reid import combined, contents, datasets, dukemtmcreid, market1501, msmt17, own, partialreid
-from reid.errors import InputError
-from reid.market1501 import Market1501Settings
-from reid.msmt17 import Msmt17Settings
-from reid.own import OwnSettings
-from reid.records import Counts, Record, SourceSettings, count
+from reid.datasets.csv_file import OwnSettings
+from reid.datasets.market1501 import Market1501Settings
+from reid.datasets.msmt17 import Msmt17Settings
+from reid.datasets.readers import (
+    combined,
+    csv_file,
+    dukemtmcreid,
+    market1501,
+    msmt17,
+    packing,
+    partial_reid,
+    readers,
+)
+from reid.datasets.records import Counts, Record, SourceSettings, count
+from reid.runtime.errors import InputError
 
 
 def touch(folder, names):
@@ -28,7 +39,8 @@ def people(number, images, first=1):
 
 
 @pytest.mark.parametrize(
-    "place", ["market1501/distractors_500k/images", "market1501/images", "distractors_500k", "images"]
+    "place",
+    ["market1501/distractors_500k/images", "market1501/images", "distractors_500k", "images"],
 )
 def test_the_500k_distractors_follow_the_gallery(tmp_path, place):
     market = tmp_path / "market1501"
@@ -64,15 +76,22 @@ def test_published_counts_with_distractors():
 
 @pytest.mark.parametrize("reader", ["dukemtmcreid", "occludedduke"])
 def test_duke_folders_of_the_published_size(tmp_path, reader):
-    published = datasets.READERS[reader].published(SourceSettings(reader))
-    for folder, counts in zip(("bounding_box_train", "query", "bounding_box_test"), published.values(), strict=True):
+    published = readers.READERS[reader].published(SourceSettings(reader))
+    for folder, counts in zip(
+        ("bounding_box_train", "query", "bounding_box_test"), published.values(), strict=True
+    ):
         pids = people(counts.people, counts.images)
-        touch(tmp_path, [f"{folder}/{pid:04d}_c{1 + i % 8}_f{i:07d}.jpg" for i, pid in enumerate(pids)])
+        touch(
+            tmp_path,
+            [f"{folder}/{pid:04d}_c{1 + i % 8}_f{i:07d}.jpg" for i, pid in enumerate(pids)],
+        )
     splits = dukemtmcreid.read(tmp_path, SourceSettings(reader))
     assert {split: count(records) for split, records in splits.items()} == published
-    datasets.check_counts(tmp_path, splits, published)
-    with pytest.raises(InputError, match=r"query has [12],2\d\d images of [12],2\d\d \(1 missing\)\. "):
-        datasets.check_counts(tmp_path, splits | {"query": splits["query"][1:]}, published)
+    readers.check_counts(tmp_path, splits, published)
+    with pytest.raises(
+        InputError, match=r"query has [12],2\d\d images of [12],2\d\d \(1 missing\)\. "
+    ):
+        readers.check_counts(tmp_path, splits | {"query": splits["query"][1:]}, published)
 
 
 # MSMT17
@@ -89,7 +108,9 @@ def write_msmt17(folder, version="msmt17", sizes=None):
         lines = []
         for i, pid in enumerate(people(number, images, 0)):
             ending = "_ex" * (i % 7 == 0)
-            image = f"{pid:04d}_{i % 1000:03d}_{1 + i % 15:02d}_0303morning_{i:05d}_{name}{ending}.jpg"
+            image = (
+                f"{pid:04d}_{i % 1000:03d}_{1 + i % 15:02d}_0303morning_{i:05d}_{name}{ending}.jpg"
+            )
             lines.append(f"{pid:04d}/{image} {pid}")
         (folder / f"list_{name}.txt").write_text("\n".join(lines) + "\n")
     return folder
@@ -100,7 +121,7 @@ def write_msmt17(folder, version="msmt17", sizes=None):
 def test_msmt17_lists_of_the_published_size(tmp_path, version, with_val, images):
     settings = Msmt17Settings(version, with_val)
     splits = msmt17.read(write_msmt17(tmp_path, version), settings)
-    datasets.check_counts(tmp_path, splits, msmt17.published(settings))
+    readers.check_counts(tmp_path, splits, msmt17.published(settings))
     assert {split: count(records) for split, records in splits.items()} == {
         "train": (1_041, images, 0), "query": (3_060, 11_659, 0), "gallery": (3_060, 82_161, 0),
     }  # fmt: skip
@@ -113,16 +134,24 @@ def test_msmt17_lists_of_the_published_size(tmp_path, version, with_val, images)
 
 
 def test_msmt17_of_the_other_version_says_what_is_there(tmp_path):
-    with pytest.raises(InputError, match=r"lacks train, test, .* there: .*mask_test_v2, mask_train_v2"):
-        msmt17.read(write_msmt17(tmp_path, "msmt17_v2", {"train": (1, 1)}), Msmt17Settings("msmt17", True))
+    with pytest.raises(
+        InputError, match=r"lacks train, test, .* there: .*mask_test_v2, mask_train_v2"
+    ):
+        msmt17.read(
+            write_msmt17(tmp_path, "msmt17_v2", {"train": (1, 1)}), Msmt17Settings("msmt17", True)
+        )
 
 
-@pytest.mark.parametrize("line", ["0000/0000_000_16_x.jpg 0", "0000/0000_000_01_x.jpg", "holiday.jpg 3", "0 1 2"])
+@pytest.mark.parametrize(
+    "line", ["0000/0000_000_16_x.jpg 0", "0000/0000_000_01_x.jpg", "holiday.jpg 3", "0 1 2"]
+)
 def test_msmt17_odd_line_is_named(tmp_path, line):
     sizes = {"train": (2, 4), "val": (2, 2), "query": (2, 2), "gallery": (2, 4)}
     with open(write_msmt17(tmp_path, sizes=sizes) / "list_query.txt", "a") as file:
         file.write(f"\n{line}\n")
-    with pytest.raises(InputError, match=re.escape(f"line 4 of {tmp_path / 'list_query.txt'}: got '{line}'")):
+    with pytest.raises(
+        InputError, match=re.escape(f"line 4 of {tmp_path / 'list_query.txt'}: got '{line}'")
+    ):
         msmt17.read(tmp_path, Msmt17Settings("msmt17", False))
 
 
@@ -131,12 +160,14 @@ def test_listed_images_that_are_not_there_are_named_or_left_out(tmp_path):
     splits = msmt17.read(write_msmt17(tmp_path, sizes=sizes), Msmt17Settings("msmt17", False))
     for records in splits.values():
         touch(tmp_path, [str(record.path) for record in records])
-    assert datasets.only_present(splits) == splits
+    assert readers.only_present(splits) == splits
     splits["query"][1].path.unlink()
     with pytest.raises(InputError, match=r"^1 images are listed") as error:
-        datasets.only_present(splits)
+        readers.only_present(splits)
     assert str(splits["query"][1].path) in str(error.value)
-    assert datasets.only_present(splits, allow_incomplete=True) == splits | {"query": splits["query"][:1]}
+    assert readers.only_present(splits, allow_incomplete=True) == splits | {
+        "query": splits["query"][:1]
+    }
 
 
 # Partial-REID and Partial-iLIDS
@@ -147,12 +178,12 @@ def test_partial_ilids(tmp_path, folders):
     for folder in folders:
         touch(tmp_path, [f"{folder}/{pid:03d}.jpg" for pid in range(1, 120)])
     settings = SourceSettings("partialilids")
-    splits = partialreid.read(tmp_path, settings)
-    datasets.check_counts(tmp_path, splits, partialreid.published(settings))
+    splits = partial_reid.read(tmp_path, settings)
+    readers.check_counts(tmp_path, splits, partial_reid.published(settings))
     assert splits["train"] == []
     assert {record.camid for record in splits["query"]} == {0}
     assert {record.camid for record in splits["gallery"]} == {1}
-    datasets.check_matches(splits["query"], splits["gallery"])
+    readers.check_matches(splits["query"], splits["gallery"])
 
 
 def test_partial_reid(tmp_path):
@@ -160,14 +191,18 @@ def test_partial_reid(tmp_path):
     for folder in ("occluded_body_images", "partial_body_images", "whole_body_images"):
         touch(tmp_path, [f"{folder}/{name}" for name in names])
     settings = SourceSettings("partialreid")
-    splits = partialreid.read(tmp_path, settings)
-    datasets.check_counts(tmp_path, splits, partialreid.published(settings))
-    assert splits["query"][7] == Record(tmp_path / "partial_body_images" / names[7], "002_003.jpg", 2, 0)
+    splits = partial_reid.read(tmp_path, settings)
+    readers.check_counts(tmp_path, splits, partial_reid.published(settings))
+    assert splits["query"][7] == Record(
+        tmp_path / "partial_body_images" / names[7], "002_003.jpg", 2, 0
+    )
     with pytest.raises(InputError, match=r"no image for train\. .*`reader: combined`"):
-        datasets.check_splits(splits, list(splits), "datasets.partialreid.source")
+        readers.check_splits(splits, list(splits), "datasets.partialreid.source")
     touch(tmp_path, ["whole_body_images/readme.txt"])
-    with pytest.raises(InputError, match=r"1 names .*: readme\.txt; wanted names such as 001_001\.jpg"):
-        partialreid.read(tmp_path, settings)
+    with pytest.raises(
+        InputError, match=r"1 names .*: readme\.txt; wanted names such as 001_001\.jpg"
+    ):
+        partial_reid.read(tmp_path, settings)
 
 
 # A CSV of one's own
@@ -176,7 +211,7 @@ def test_partial_reid(tmp_path):
 def read_own(folder, text):
     (folder / "mine").mkdir(exist_ok=True)
     (folder / "mine" / "images.csv").write_text(text)
-    return own.read(folder, OwnSettings("csv", "mine/images.csv"))
+    return csv_file.read(folder, OwnSettings("csv", "mine/images.csv"))
 
 
 def test_own_csv(tmp_path):
@@ -185,7 +220,10 @@ def test_own_csv(tmp_path):
         "split,image,camid,pid\ntrain,a/1.jpg,3,7\nquery,é, 1.png,2\n".replace(" 1.png", "1")
         + "gallery,g.jpg,2,2\ngallery,d.jpg,2,0\ngallery,junk.jpg,2,-1\n",
     )
-    assert [(r.name, r.pid, r.camid) for r in splits["gallery"]] == [("g.jpg", 2, 2), ("d.jpg", 0, 2)]
+    assert [(r.name, r.pid, r.camid) for r in splits["gallery"]] == [
+        ("g.jpg", 2, 2),
+        ("d.jpg", 0, 2),
+    ]
     assert splits["train"] == [Record(tmp_path / "mine" / "a" / "1.jpg", "a/1.jpg", 7, 3)]
     assert splits["query"][0].name == "é"
 
@@ -193,7 +231,7 @@ def test_own_csv(tmp_path):
 def test_own_csv_without_cameras_has_no_junk(tmp_path):
     splits = read_own(tmp_path, "image,pid,split\na.jpg,1,train\nb.jpg,2,query\nc.jpg,2,gallery\n")
     assert [splits[split][0].camid for split in ("query", "gallery")] == [0, 1]
-    datasets.check_matches(splits["query"], splits["gallery"])
+    readers.check_matches(splits["query"], splits["gallery"])
 
 
 @pytest.mark.parametrize(
@@ -204,15 +242,30 @@ def test_own_csv_without_cameras_has_no_junk(tmp_path):
             "columns of .* are .*'name', 'pid', 'split'.*, wanted image, pid, camid, split",
         ),
         ("", "columns of .* are None"),
-        ("image,pid,split\na.jpg,1,train\nb.jpg,one,train\n", "line 3 of .*: `pid` is 'one', wanted a whole number"),
+        (
+            "image,pid,split\na.jpg,1,train\nb.jpg,one,train\n",
+            "line 3 of .*: `pid` is 'one', wanted a whole number",
+        ),
         ("image,pid,split\na.jpg,-2,gallery\n", "line 2 of .*: `pid` is '-2'"),
-        ("image,pid,split\na.jpg,0,train\n", "line 2 of .*: `pid` is '0', wanted people counted from 1"),
-        ("image,pid,split\na.jpg,1,test\n", "line 2 of .*: `split` is 'test', wanted one of train, query, gallery"),
+        (
+            "image,pid,split\na.jpg,0,train\n",
+            "line 2 of .*: `pid` is '0', wanted people counted from 1",
+        ),
+        (
+            "image,pid,split\na.jpg,1,test\n",
+            "line 2 of .*: `split` is 'test', wanted one of train, query, gallery",
+        ),
         ("image,pid,split\na.jpg,1\n", "line 2 of .*: `split` is None"),
-        ("image,pid,split\n/a.jpg,1,train\n", "line 2 of .*: `image` is '/a.jpg', wanted a path below"),
+        (
+            "image,pid,split\n/a.jpg,1,train\n",
+            "line 2 of .*: `image` is '/a.jpg', wanted a path below",
+        ),
         ("image,pid,split\n../a.jpg,1,train\n", "line 2 of .*: `image` is '../a.jpg'"),
         ("image,pid,split\n,1,train\n", "line 2 of .*: `image` is ''"),
-        ("image,pid,camid,split\na.jpg,1,,train\n", "line 2 of .*: `camid` is '', wanted a whole number, 0 or more"),
+        (
+            "image,pid,camid,split\na.jpg,1,,train\n",
+            "line 2 of .*: `camid` is '', wanted a whole number, 0 or more",
+        ),
     ],
 )
 def test_own_csv_wrong_line(tmp_path, text, told):
@@ -221,9 +274,11 @@ def test_own_csv_wrong_line(tmp_path, text, told):
 
 
 def test_own_csv_missing(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read .*absent\.csv: .*`file` of the dataset's source"):
-        own.read(tmp_path, OwnSettings("csv", "absent.csv"))
-    assert datasets.locate(tmp_path, datasets.READERS["csv"].folders) == tmp_path
+    with pytest.raises(
+        InputError, match=r"cannot read .*absent\.csv: .*`file` of the dataset's source"
+    ):
+        csv_file.read(tmp_path, OwnSettings("csv", "absent.csv"))
+    assert readers.locate(tmp_path, readers.READERS["csv"].folders) == tmp_path
 
 
 # Several as one
@@ -288,10 +343,10 @@ def test_an_extracted_record_is_read_when_asked_for(tmp_path):
         return content.read_bytes()
 
     one = Record(tmp_path / "some.mat" / "1.png", "1.png", 1, 1, extract)
-    assert datasets.only_present({"train": [one]}) == {"train": [one]}
+    assert readers.only_present({"train": [one]}) == {"train": [one]}
     assert not asked
-    contents.check_images({"train": [one]})
+    packing.check_images({"train": [one]})
     assert not asked
-    assert list(contents.stored_images([one])) == [("1.png", 1, 1, content.read_bytes())]
-    assert next(contents.partial_images([one], 0))[:3] == ("1.png", 1, 1)
+    assert list(packing.stored_images([one])) == [("1.png", 1, 1, content.read_bytes())]
+    assert next(packing.partial_images([one], 0))[:3] == ("1.png", 1, 1)
     assert len(asked) == 2

@@ -1,11 +1,13 @@
-"""The headline report: the numbers of one run, and nothing that would clutter `dvc metrics diff`."""
+"""The headline report: the numbers of one run, and nothing that would clutter `dvc metrics
+diff`.
+"""
 
 import json
 import sys
 
 import pytest
 
-from reid.errors import InputError
+from reid.runtime.errors import InputError
 from stages import report
 
 COLUMNS = ["global", "local", "dmli", "global_dmli", "global_rk", "dmli_rk", "global_dmli_rk"]
@@ -13,7 +15,13 @@ COLUMNS = ["global", "local", "dmli", "global_dmli", "global_rk", "dmli_rk", "gl
 
 def make_run():
     protocol = {
-        column: {"rank1": 50.0 + i, "rank5": 60.0, "rank10": 70.0, "rank20": 80.0, "mAP": 40.1234 + i}
+        column: {
+            "rank1": 50.0 + i,
+            "rank5": 60.0,
+            "rank10": 70.0,
+            "rank20": 80.0,
+            "mAP": 40.1234 + i,
+        }
         for i, column in enumerate(COLUMNS)
     }
     return {
@@ -28,7 +36,9 @@ def make_run():
 
 def call(folder, monkeypatch, text):
     (folder / "run.json").write_text(text)
-    monkeypatch.setattr(sys, "argv", ["report", str(folder / "run.json"), str(folder / "report.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["report", str(folder / "run.json"), str(folder / "report.json")]
+    )
     report.main()
     return json.loads((folder / "report.json").read_text())
 
@@ -41,12 +51,16 @@ def test_report_holds_rank1_and_map_of_every_column_in_order(tmp_path, monkeypat
 
 
 def test_missing_run_names_the_file_and_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "none.json"), str(tmp_path / "report.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["report", str(tmp_path / "none.json"), str(tmp_path / "report.json")]
+    )
     with pytest.raises(InputError, match=r"none\.json.*dvc repro"):
         report.main()
 
 
-@pytest.mark.parametrize("text", ["", "not JSON", "[]", "{}", json.dumps(make_run()).replace("50.0", "NaN")])
+@pytest.mark.parametrize(
+    "text", ["", "not JSON", "[]", "{}", json.dumps(make_run()).replace("50.0", "NaN")]
+)
 def test_broken_run_writes_nothing(tmp_path, monkeypatch, text):
     with pytest.raises(InputError, match=r"run\.json"):
         call(tmp_path, monkeypatch, text)

@@ -1,4 +1,6 @@
-"""Re-ranking against a dense twin written from the paper, and against the values of the published code."""
+"""Re-ranking against a dense twin written from the paper, and against the values of the published
+code.
+"""
 
 import os
 from pathlib import Path
@@ -7,10 +9,10 @@ import numba
 import numpy as np
 import pytest
 
-from reid import compiled, encodings, reranking
-from reid.errors import InputError
-from reid.matrices import Sum
-from reid.reranking import RerankSettings, rerank
+from reid import jit
+from reid.arrays.matrices import Sum
+from reid.reranking.rerank import RerankSettings, k_reciprocal, rerank
+from reid.runtime.errors import InputError
 from tests.twins import slow_path
 
 PAPER = RerankSettings(k1=20, k2=6, lambda_value=0.3)
@@ -26,7 +28,9 @@ def expanded_sets(order, k1):
     for i in range(len(order)):
         original = reciprocal(i, k1)
         halves = [reciprocal(candidate, int(np.round(k1 / 2))) for candidate in original]
-        expanded.append(original.union(*[half for half in halves if len(half & original) * 3 > len(half) * 2]))
+        expanded.append(
+            original.union(*[half for half in halves if len(half & original) * 3 > len(half) * 2])
+        )
     return expanded
 
 
@@ -39,11 +43,15 @@ def textbook(distances, queries, settings):
     for i, members in enumerate(expanded_sets(order, settings.k1)):
         for j in members:
             encoding[i, j] = np.exp(-scaled[i, j]) / sum(np.exp(-scaled[i, m]) for m in members)
-    if settings.k2 > 1:  # with k2 = 1 each image keeps its own, though it need not be its own nearest
+    if (
+        settings.k2 > 1
+    ):  # with k2 = 1 each image keeps its own, though it need not be its own nearest
         encoding = np.stack([encoding[nearest].mean(0) for nearest in order[:, : settings.k2]])
     minima = np.stack([np.minimum(encoding[q], encoding[queries:]).sum(1) for q in range(queries)])
     jaccard = 1 - minima / (2 - minima)
-    return settings.lambda_value * scaled[:queries, queries:] + (1 - settings.lambda_value) * jaccard
+    return (
+        settings.lambda_value * scaled[:queries, queries:] + (1 - settings.lambda_value) * jaccard
+    )
 
 
 class Pairs:
@@ -58,11 +66,15 @@ class Pairs:
 
 
 def sparse(distances, queries, settings, listed=None):
-    """`rerank` given distances [N, N] of which it sees the nearest `listed`; returns the result and the pairs asked."""
+    """`rerank` given distances [N, N] of which it sees the nearest `listed`; returns the result
+    and the pairs asked.
+    """
     indices = np.argsort(distances, axis=1, kind="stable")[:, :listed]
     nearest = np.take_along_axis(distances, indices, 1)
     pairs = Pairs(distances)
-    result = rerank(distances[:queries, queries:], indices, nearest, distances.max(1), pairs, settings)
+    result = rerank(
+        distances[:queries, queries:], indices, nearest, distances.max(1), pairs, settings
+    )
     assert result.dtype == np.float32
     return result, pairs.calls
 
@@ -70,13 +82,17 @@ def sparse(distances, queries, settings, listed=None):
 def clustered(images, people, seed, spread=0.6):
     """Squared distances [N, N] float32 of random unit vectors around `people` centres."""
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(people, 8))[rng.integers(people, size=images)] + spread * rng.normal(size=(images, 8))
+    vectors = rng.normal(size=(people, 8))[rng.integers(people, size=images)] + spread * rng.normal(
+        size=(images, 8)
+    )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.square(vectors[:, None] - vectors).sum(2).astype(np.float32)
 
 
 @pytest.mark.parametrize(("images", "queries"), [(2, 1), (7, 3), (60, 1), (60, 59), (150, 20)])
-@pytest.mark.parametrize(("k1", "k2", "share"), [(20, 6, 0.3), (5, 1, 0.0), (1, 1, 0.5), (9, 4, 1.0), (4, 30, 0.1)])
+@pytest.mark.parametrize(
+    ("k1", "k2", "share"), [(20, 6, 0.3), (5, 1, 0.0), (1, 1, 0.5), (9, 4, 1.0), (4, 30, 0.1)]
+)
 def test_agrees_with_the_textbook(images, queries, k1, k2, share):
     distances = clustered(images, people=6, seed=images + k1)
     settings = RerankSettings(k1, k2, share)
@@ -86,10 +102,13 @@ def test_agrees_with_the_textbook(images, queries, k1, k2, share):
 
 
 def test_two_people_solved_by_hand():
-    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on the own pair
+    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on the own
+    # pair
     distances = np.array([[0, 1, 4, 4], [1, 0, 4, 4], [4, 4, 0, 1], [4, 4, 1, 0]], np.float32)
     result, _ = sparse(distances, 1, RerankSettings(k1=1, k2=1, lambda_value=0.5))
-    far = np.exp(-1 / 4) / (1 + np.exp(-1 / 4))  # the query's weight on the other image of its pair, and the reverse
+    far = np.exp(-1 / 4) / (
+        1 + np.exp(-1 / 4)
+    )  # the query's weight on the other image of its pair, and the reverse
     same_person = 0.5 * 1 / 4 + 0.5 * (1 - 2 * far / (2 - 2 * far))
     np.testing.assert_allclose(result, [[same_person, 1, 1]], atol=1e-6)
 
@@ -98,13 +117,20 @@ def test_two_people_solved_by_hand():
 def test_k1_larger_than_the_set_duplicates_and_equal_distances(settings):
     duplicates = np.tile(clustered(9, people=3, seed=1), (3, 3))
     symmetric = np.random.default_rng(2).integers(0, 3, (40, 40)).astype(np.float32)
-    for distances in duplicates, np.ones((30, 30), np.float32), np.zeros((30, 30), np.float32), symmetric + symmetric.T:
+    for distances in (
+        duplicates,
+        np.ones((30, 30), np.float32),
+        np.zeros((30, 30), np.float32),
+        symmetric + symmetric.T,
+    ):
         result, _ = sparse(distances, 4, settings)
         np.testing.assert_allclose(result, textbook(distances, 4, settings), rtol=0, atol=1e-6)
 
 
 def test_an_image_that_is_not_its_own_neighbour_may_have_an_empty_set():
-    distances = clustered(30, people=30, seed=3) + 10 * np.eye(30, dtype=np.float32)  # as DMLI(x, x) is not 0
+    distances = clustered(30, people=30, seed=3) + 10 * np.eye(
+        30, dtype=np.float32
+    )  # as DMLI(x, x) is not 0
     for k2 in 1, 3:
         settings = RerankSettings(k1=1, k2=k2, lambda_value=0.3)
         result, _ = sparse(distances, 5, settings)
@@ -119,7 +145,9 @@ def test_pairs_that_no_list_holds_are_asked_for_once():
     np.testing.assert_array_equal(result, whole)
     order = np.argsort(distances, axis=1, kind="stable")
     missing = [
-        (i, j) for i, members in enumerate(expanded_sets(order, 20)) for j in members - set(order[i, :21].tolist())
+        (i, j)
+        for i, members in enumerate(expanded_sets(order, 20))
+        for j in members - set(order[i, :21].tolist())
     ]
     assert len(missing) > 10
     assert [sorted(call) for call in calls] == [sorted(missing)]
@@ -131,11 +159,13 @@ def test_one_query_and_one_gallery_image_of_many(queries):
     distances = clustered(61, people=1, seed=8)
     for settings in PAPER, RerankSettings(2, 2, 0.7):
         result, _ = sparse(distances, queries, settings)
-        np.testing.assert_allclose(result, textbook(distances, queries, settings), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            result, textbook(distances, queries, settings), rtol=0, atol=1e-6
+        )
 
 
 def test_many_images_in_several_blocks_agree_with_the_textbook():
-    assert encodings.IMAGES_AT_ONCE < 700
+    assert k_reciprocal.IMAGES_AT_ONCE < 700
     distances = clustered(700, people=60, seed=9)
     result, calls = sparse(distances, 30, PAPER, listed=25)
     assert calls
@@ -147,40 +177,49 @@ def test_bytes_do_not_depend_on_threads_or_blocks(monkeypatch):
     expected, _ = sparse(distances, 40, PAPER, listed=30)
     for threads, images, queries in (("1", 300, 40), ("3", 7, 1), ("8", 64, 3)):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        monkeypatch.setattr(encodings, "IMAGES_AT_ONCE", images)
-        monkeypatch.setattr(reranking, "QUERIES_AT_ONCE", queries)
+        monkeypatch.setattr(k_reciprocal, "IMAGES_AT_ONCE", images)
+        monkeypatch.setattr(rerank, "QUERIES_AT_ONCE", queries)
         result, _ = sparse(distances, 40, PAPER, listed=30)
         np.testing.assert_array_equal(result, expected)
 
 
 def test_threads_give_results_in_order_and_pass_on_errors(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    found = list(compiled.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
+    found = list(jit.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
     assert found == [(0, 4), (4, 8), (8, 10)]
-    assert list(compiled.in_threads(lambda rows: rows, 0, 4)) == []
+    assert list(jit.in_threads(lambda rows: rows, 0, 4)) == []
     with pytest.raises(ZeroDivisionError):
-        list(compiled.in_threads(lambda rows: 1 / rows.start, 10, 4))
+        list(jit.in_threads(lambda rows: 1 / rows.start, 10, 4))
 
 
-@pytest.mark.parametrize(("told", "wanted"), [("3", 3), ("0", 1), ("", None), ("4,2", None), ("all", None)])
+@pytest.mark.parametrize(
+    ("told", "wanted"), [("3", 3), ("0", 1), ("", None), ("4,2", None), ("all", None)]
+)
 def test_threads_are_those_of_torch_and_blas(told, wanted, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", told)
-    assert compiled.threads() == (wanted or os.cpu_count())
+    assert jit.threads() == (wanted or os.cpu_count())
 
 
 def test_where_machine_code_cannot_be_kept_it_is_made_anew():
-    """Numba finds no place to keep a function of no file, as it finds none where nothing can be written."""
+    """Numba finds no place to keep a function of no file, as it finds none where nothing can be
+    written.
+    """
     names = {}
     exec("def double(x):\n    return 2 * x", names)
     with pytest.raises(RuntimeError, match="cannot cache"):
         numba.njit(cache=True)(names["double"])
-    assert compiled.compiled(names["double"])(21) == 42
+    assert jit.compiled(names["double"])(21) == 42
 
 
 def test_arguments_are_left_alone():
     distances = clustered(50, people=4, seed=5)
     indices = np.argsort(distances, axis=1, kind="stable")
-    arguments = distances[:5, 5:], indices, np.take_along_axis(distances, indices, 1), distances.max(1)
+    arguments = (
+        distances[:5, 5:],
+        indices,
+        np.take_along_axis(distances, indices, 1),
+        distances.max(1),
+    )
     for argument in arguments:
         argument.setflags(write=False)
     rerank(*arguments, Pairs(distances), PAPER)
@@ -199,7 +238,11 @@ def test_the_result_goes_where_it_is_told_and_distances_are_read_by_rows(tmp_pat
 
 def dmli(a, b):
     """DMLI of stripes [N, S, C] and [M, S, C] -> [N, M], cell by cell."""
-    squares = (a**2).sum(2)[:, None, :, None] + (b**2).sum(2)[None, :, None, :] - 2 * np.einsum("nsc,mtc->nmst", a, b)
+    squares = (
+        (a**2).sum(2)[:, None, :, None]
+        + (b**2).sum(2)[None, :, None, :]
+        - 2 * np.einsum("nsc,mtc->nmst", a, b)
+    )
     costs = np.tanh(np.sqrt(np.maximum(squares, 1e-12)) / 2)
     return slow_path(costs.transpose(2, 3, 0, 1))
 
@@ -234,7 +277,8 @@ def test_agrees_with_the_published_code(golden, key, column, settings):
 
 
 @pytest.mark.parametrize(
-    ("k1", "k2", "listed", "needed"), [(20, 6, 20, 21), (5, 30, 29, 30), (200, 6, 59, 60), (1, 200, 59, 60)]
+    ("k1", "k2", "listed", "needed"),
+    [(20, 6, 20, 21), (5, 30, 29, 30), (200, 6, 59, 60), (1, 200, 59, 60)],
 )
 def test_too_few_neighbours(k1, k2, listed, needed):
     with pytest.raises(InputError, match=f"distances.neighbours to {needed} or more"):
@@ -244,12 +288,22 @@ def test_too_few_neighbours(k1, k2, listed, needed):
 def test_neighbours_of_other_features():
     distances = clustered(60, people=5, seed=7)
     order = np.argsort(distances, axis=1)
-    with pytest.raises(InputError, match=r"needs neighbours of 59 images.*run the distances stage again"):
-        rerank(distances[:9, 10:], order, np.sort(distances, 1), distances.max(1), Pairs(distances), PAPER)
+    with pytest.raises(
+        InputError, match=r"needs neighbours of 59 images.*run the distances stage again"
+    ):
+        rerank(
+            distances[:9, 10:],
+            order,
+            np.sort(distances, 1),
+            distances.max(1),
+            Pairs(distances),
+            PAPER,
+        )
 
 
 @pytest.mark.parametrize(
-    ("k1", "k2", "share", "named"), [(0, 6, 0.3, "k1"), (20, 0, 0.3, "k2"), (20, 6, 1.1, "lambda_value")]
+    ("k1", "k2", "share", "named"),
+    [(0, 6, 0.3, "k1"), (20, 0, 0.3, "k2"), (20, 6, 1.1, "lambda_value")],
 )
 def test_settings_out_of_range(k1, k2, share, named):
     with pytest.raises(InputError, match=f"rerank.{named}"):

@@ -1,4 +1,6 @@
-"""Unfinished training: killed at any moment it goes on to the same bytes, and no other run ever takes its state up."""
+"""Unfinished training: killed at any moment it goes on to the same bytes, and no other run ever
+takes its state up.
+"""
 
 import json
 import multiprocessing
@@ -15,18 +17,22 @@ import numpy as np
 import pytest
 import torch
 
-from reid import resuming
-from reid.errors import InputError
-from reid.resuming import Keeper, ResumeSettings
+from reid.runtime.errors import InputError
+from reid.training import checkpoint
+from reid.training.checkpoint import Keeper, ResumeSettings
 from tests.conftest import ROOT, longer, run_stage
 
 KILLS = 6  # of each of two rows
 
 
 def train(data, out, loss, params, root):
-    """Run the stage in this process, with its state under `root`; what it says on stderr is left out."""
+    """Run the stage in this process, with its state under `root`; what it says on stderr is left
+    out.
+    """
     os.environ["DVC_ROOT"] = str(root)
-    return run_stage("train", data, out, "--dataset", "synthetic", "--loss", loss, "--params", params)
+    return run_stage(
+        "train", data, out, "--dataset", "synthetic", "--loss", loss, "--params", params
+    )
 
 
 def bytes_of(folder):
@@ -37,12 +43,14 @@ def bytes_of(folder):
 def processes():
     """Processes that start in a moment: the server has imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reid.training", "stages.train", "tests.conftest"])
+    context.set_forkserver_preload(["reid.training.loop", "stages.train", "tests.conftest"])
     return context
 
 
 @pytest.mark.parametrize("loss", ["ls", "mutual"])
-def test_killed_again_and_again_it_ends_with_the_bytes_of_an_unbroken_run(loss, finished, params, tmp_path, processes):
+def test_killed_again_and_again_it_ends_with_the_bytes_of_an_unbroken_run(
+    loss, finished, params, tmp_path, processes
+):
     rng = np.random.default_rng()
     settings = longer(params, 0.0, tmp_path / "params.yaml")  # saved after each step
     arguments = (finished / "data", tmp_path / "broken", loss, settings, tmp_path)
@@ -77,10 +85,19 @@ def saved_at(root):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_the_state_and_the_same_command_goes_on(number, code, finished, params, tmp_path):
+def test_a_signal_saves_the_state_and_the_same_command_goes_on(
+    number, code, finished, params, tmp_path
+):
     settings = longer(params, 60.0, tmp_path / "params.yaml")  # nothing is saved but at the signal
     cell = ("--dataset", "synthetic", "--loss", "ls", "--params", str(settings))
-    command = [sys.executable, "-m", "stages.train", str(finished / "data"), str(tmp_path / "out"), *cell]
+    command = [
+        sys.executable,
+        "-m",
+        "stages.train",
+        str(finished / "data"),
+        str(tmp_path / "out"),
+        *cell,
+    ]
     environment = {**os.environ, "DVC_ROOT": str(tmp_path), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     said = ""
@@ -103,47 +120,51 @@ def test_a_signal_saves_the_state_and_the_same_command_goes_on(number, code, fin
 def test_other_settings_data_or_code_have_another_place(monkeypatch, tmp_path):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     identity = {"train": {"seed": 0}, "data": "a", "code": "b"}
-    place = resuming.place(identity)
+    place = checkpoint.place(identity)
     assert place.parent == tmp_path / "unfinished"
-    assert resuming.place({"code": "b", "data": "a", "train": {"seed": 0}}) == place
-    for other in ({**identity, "train": {"seed": 1}}, {**identity, "data": "c"}, {**identity, "code": "c"}):
-        assert resuming.place(other) != place
+    assert checkpoint.place({"code": "b", "data": "a", "train": {"seed": 0}}) == place
+    for other in (
+        {**identity, "train": {"seed": 1}},
+        {**identity, "data": "c"},
+        {**identity, "code": "c"},
+    ):
+        assert checkpoint.place(other) != place
 
 
 def test_the_code_is_every_module_of_the_project_that_is_imported(tmp_path, monkeypatch):
-    before = resuming.code_digest()
-    assert before == resuming.code_digest()
+    before = checkpoint.code_digest()
+    assert before == checkpoint.code_digest()
     (tmp_path / "extra.py").write_text("changed = True")
     module = types.ModuleType("reid.extra")
     module.__file__ = str(tmp_path / "extra.py")
     monkeypatch.setitem(sys.modules, "reid.extra", module)
-    assert resuming.code_digest() != before
+    assert checkpoint.code_digest() != before
 
 
 def test_other_machines_have_another_place(monkeypatch):
     cpu = torch.device("cpu")
-    one = resuming.machine(cpu, 1)
-    assert one == resuming.machine(cpu, 1)
-    assert one != resuming.machine(cpu, 2)
+    one = checkpoint.machine(cpu, 1)
+    assert one == checkpoint.machine(cpu, 1)
+    assert one != checkpoint.machine(cpu, 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    assert one != resuming.machine(cpu, 1)
+    assert one != checkpoint.machine(cpu, 1)
 
 
 def test_other_weights_under_the_same_name_have_another_place(tmp_path):
-    assert resuming.weights_digest("IMAGENET1K_V1") is None
+    assert checkpoint.weights_digest("IMAGENET1K_V1") is None
     digests = set()
     for content in (b"a", b"b"):
         (tmp_path / "weights.pth").write_bytes(content)
-        digests.add(resuming.weights_digest(str(tmp_path / "weights.pth")))
+        digests.add(checkpoint.weights_digest(str(tmp_path / "weights.pth")))
     assert len(digests) == 2
 
 
 def test_other_unfinished_runs_are_found(tmp_path):
     one = keeper(tmp_path)
     one.save({})
-    assert resuming.others(one.file) == []
+    assert checkpoint.others(one.file) == []
     (one.file.parent / "another.pt").touch()
-    assert resuming.others(one.file) == [one.file.parent / "another.pt"]
+    assert checkpoint.others(one.file) == [one.file.parent / "another.pt"]
 
 
 def keeper(folder, minutes=0.0, writes=True):
@@ -153,7 +174,11 @@ def keeper(folder, minutes=0.0, writes=True):
 def test_a_state_comes_back_as_it_was(tmp_path):
     one = keeper(tmp_path)
     assert one.load() is None
-    state = {"tensor": torch.arange(6.0).view(2, 3), "history": [{"epoch": 1, "loss": 0.1}], "none": None}
+    state = {
+        "tensor": torch.arange(6.0).view(2, 3),
+        "history": [{"epoch": 1, "loss": 0.1}],
+        "none": None,
+    }
     one.after_step(lambda: state)
     found = keeper(tmp_path).load()
     assert torch.equal(found.pop("tensor"), state.pop("tensor"))
@@ -174,7 +199,9 @@ def test_a_broken_state_is_put_aside(tmp_path):
     whole = one.file.read_bytes()
     for broken in (b"", b"no state", whole[: len(whole) // 2]):
         one.file.write_bytes(broken)
-        with pytest.warns(UserWarning, match="is broken .*: it is now .*run.broken, training starts anew"):
+        with pytest.warns(
+            UserWarning, match="is broken .*: it is now .*run.broken, training starts anew"
+        ):
             assert one.load() is None
         assert not one.file.exists()
         assert one.file.with_suffix(".broken").read_bytes() == broken

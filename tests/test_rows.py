@@ -1,15 +1,17 @@
-"""Every row of params.yaml, those beyond the published tables too: valid settings, and a step on tiny images."""
+"""Every row of params.yaml, those beyond the published tables too: valid settings, and a step on
+tiny images.
+"""
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from reid import config
-from reid.augmentation import augment, draw, enlarged_size
 from reid.losses import LossSettings, Others, move_centres, parts
 from reid.model import ModelSettings, Network
-from reid.state import TrainSettings
+from reid.runtime import config
+from reid.training.augmentation import augment, draw, enlarged_size
+from reid.training.run import TrainSettings
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -17,7 +19,9 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
 def settings_of(row, dataset="synthetic"):
-    model_values, train_values = (config.section(PARAMS, name, dataset, row) for name in ("model", "train"))
+    model_values, train_values = (
+        config.section(PARAMS, name, dataset, row) for name in ("model", "train")
+    )
     return (
         config.settings(ModelSettings, model_values, "model"),
         config.settings(TrainSettings, train_values, "train"),
@@ -38,14 +42,24 @@ def test_the_default_tables_hold_the_published_rows_alone():
         assert set(PARAMS["losses"][row]).isdisjoint(config.OVERRIDABLE)
         model, train, loss = settings_of(row)
         assert (model.last_stride, model.bnneck, loss.centre, loss.mutual) == (2, False, 0, False)
-        assert (train.crop, train.jitter, train.erasing, train.warmup_epochs) == ("enlarge", 0, 0, 0)
+        assert (train.crop, train.jitter, train.erasing, train.warmup_epochs) == (
+            "enlarge",
+            0,
+            0,
+            0,
+        )
 
 
 def test_the_strong_row_is_the_bag_of_tricks():
     model, train, loss = settings_of("strong", "market1501")
     assert loss == LossSettings(0.1, True, True, 0.0005, False)
     assert (model.trunk, model.last_stride, model.bnneck) == ("resnet50", 1, True)
-    assert (train.people, train.images_each, train.learning_rate, train.warmup_epochs) == (16, 4, 3.5e-4, 10)
+    assert (train.people, train.images_each, train.learning_rate, train.warmup_epochs) == (
+        16,
+        4,
+        3.5e-4,
+        10,
+    )
     assert (train.crop, train.jitter, train.erasing) == ("pad", 0, 0.5)
 
 
@@ -57,7 +71,9 @@ def test_the_mutual_row_is_alignedreid_twice():
 
 @pytest.mark.parametrize("row", PARAMS["losses"])
 def test_a_step_of_every_row_lowers_its_loss(row):
-    """One network, or two that take the other's outputs of the same step; images are drawn on once, centres moved."""
+    """One network, or two that take the other's outputs of the same step; images are drawn on
+    once, centres moved.
+    """
     torch.manual_seed(0)
     model, train, loss = settings_of(row)
     networks = [Network(model, 3).train() for _ in range(1 + loss.mutual)]
@@ -78,7 +94,10 @@ def test_a_step_of_every_row_lowers_its_loss(row):
         for optimiser in optimisers:
             optimiser.step()
         centres = move_centres(centres, outputs[0].global_features, LABELS)
-    assert ("centre" in terms[0], "mutual_distances" in terms[0]) == (row == "strong", row == "mutual")
+    assert ("centre" in terms[0], "mutual_distances" in terms[0]) == (
+        row == "strong",
+        row == "mutual",
+    )
     assert all(last < first for first, last in zip(totals[0], totals[-1], strict=True))
 
 

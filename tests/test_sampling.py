@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from reid.errors import InputError
-from reid.sampling import epoch_batches
+from reid.runtime.errors import InputError
+from reid.training.sampling import epoch_batches
 
-LABELS = np.repeat(np.arange(11), [1, 2, 3, 4, 5, 6, 7, 8, 9, 4, 4])[np.random.default_rng(5).permutation(53)]
+LABELS = np.repeat(np.arange(11), [1, 2, 3, 4, 5, 6, 7, 8, 9, 4, 4])[
+    np.random.default_rng(5).permutation(53)
+]
 
 
 def batches(seed=0, people=2):
@@ -29,7 +31,11 @@ def test_every_person_comes_once_at_most_an_epoch():
 def test_images_of_a_person_repeat_only_where_there_are_too_few():
     for group in np.concatenate([batches(seed) for seed in range(5)]).reshape(-1, 4):
         count = (LABELS == LABELS[group[0]]).sum()
-        assert len(set(group)) == 4 if count >= 4 else set(group) <= set(np.flatnonzero(LABELS == LABELS[group[0]]))
+        assert (
+            len(set(group)) == 4
+            if count >= 4
+            else set(group) <= set(np.flatnonzero(LABELS == LABELS[group[0]]))
+        )
 
 
 def test_over_many_epochs_every_image_is_seen():

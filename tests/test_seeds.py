@@ -1,4 +1,6 @@
-"""Several seeds of one row: mean and spread by hand, one seed as it always was, and rows that are none refused."""
+"""Several seeds of one row: mean and spread by hand, one seed as it always was, and rows that are
+none refused.
+"""
 
 import copy
 import json
@@ -8,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
-from reid import plots, published, seeds, tables
-from reid.errors import InputError
-from reid.tables import TablesSettings
+from reid.results import paper, plots, seeds, tables
+from reid.results.tables import TablesSettings
+from reid.runtime.errors import InputError
 
 NAMES = {
     "ls": "Alignedreid(LS)", "ls_1": "Alignedreid(LS)", "ls_2": "Alignedreid(LS)",
@@ -28,7 +30,11 @@ def make_run(loss="ls", seed=0, rank1=70.0, map_=50.0, dataset="synthetic"):
         "loss": {"label_smoothing": 0.1},
         "evaluate": {"metric": "market1501", "seed": 0},
         "versions": {"torch": "2.11.0"},
-        "training": {"seconds": 10.0 + seed, "data": {"fingerprint": "ab", "people": 2, "images": 8}, "seed": seed},
+        "training": {
+            "seconds": 10.0 + seed,
+            "data": {"fingerprint": "ab", "people": 2, "images": 8},
+            "seed": seed,
+        },
     }
     run = {"dataset": dataset, "loss": loss, "trunk": "resnet50", "provenance": provenance}
     return run | {"full": protocol, "partial": copy.deepcopy(protocol)}
@@ -36,12 +42,20 @@ def make_run(loss="ls", seed=0, rank1=70.0, map_=50.0, dataset="synthetic"):
 
 @pytest.fixture
 def three():
-    """Rank-1 70, 71, 72: mean 71, deviation 1. mAP 50, 50, 53: mean 51, deviation sqrt((1 + 1 + 4) / 2)."""
-    return [make_run("ls", 0, 70.0, 50.0), make_run("ls_1", 1, 71.0, 50.0), make_run("ls_2", 2, 72.0, 53.0)]
+    """Rank-1 70, 71, 72: mean 71, deviation 1. mAP 50, 50, 53: mean 51, deviation sqrt((1 + 1 + 4)
+    / 2).
+    """
+    return [
+        make_run("ls", 0, 70.0, 50.0),
+        make_run("ls_1", 1, 71.0, 50.0),
+        make_run("ls_2", 2, 72.0, 53.0),
+    ]
 
 
 def lines(runs, protocol="full"):
-    page = tables.markdown(tables.rows(runs, protocol, SETTINGS), runs[0]["dataset"], protocol, SETTINGS)
+    page = tables.markdown(
+        tables.rows(runs, protocol, SETTINGS), runs[0]["dataset"], protocol, SETTINGS
+    )
     return [line for line in page.splitlines() if line.startswith("| R")], page
 
 
@@ -60,7 +74,10 @@ def test_three_seeds_by_hand(three, protocol):
         "Alignedreid(LS), 3 seeds",
         *["71.0±1.0/51.0±1.7"] * 5,
     ]
-    assert "Cells are rank-1/mAP in percent. Over several seeds: mean±sample standard deviation.\n" in page
+    assert (
+        "Cells are rank-1/mAP in percent. Over several seeds: mean±sample standard deviation.\n"
+        in page
+    )
 
 
 def test_two_seeds_with_one_equal_metric():
@@ -73,7 +90,12 @@ def test_one_seed_is_what_it_was():
     run = make_run()
     (row,) = tables.rows([run], "full", SETTINGS)
     columns = {column: {"rank1": 70.0, "mAP": 50.0} for column in tables.COLUMNS}
-    assert row == {"model": "Resnet50", "loss": "Alignedreid(LS)", "source": "ours", "columns": columns}
+    assert row == {
+        "model": "Resnet50",
+        "loss": "Alignedreid(LS)",
+        "source": "ours",
+        "columns": columns,
+    }
     cells, page = lines([run])
     assert "±" not in page
     assert "seeds" not in page
@@ -84,26 +106,37 @@ def test_rows_keep_the_place_of_their_first(three):
     other = make_run("alignedreid", 0)
     other["provenance"]["loss"]["label_smoothing"] = 0.0
     rows = tables.rows([three[2], other, three[0], three[1]], "full", SETTINGS)
-    assert [(row["loss"], row.get("seeds")) for row in rows] == [("Alignedreid(LS)", [2, 0, 1]), ("Alignedreid", None)]
+    assert [(row["loss"], row.get("seeds")) for row in rows] == [
+        ("Alignedreid(LS)", [2, 0, 1]),
+        ("Alignedreid", None),
+    ]
 
 
 def test_another_trunk_of_the_same_name_is_another_row(three):
     three[2]["trunk"] = three[2]["provenance"]["model"]["trunk"] = "resnet18"
     rows = tables.rows(three, "full", SETTINGS)
-    assert [(row["model"], row.get("seeds")) for row in rows] == [("Resnet50", [0, 1]), ("Resnet18", None)]
+    assert [(row["model"], row.get("seeds")) for row in rows] == [
+        ("Resnet50", [0, 1]),
+        ("Resnet18", None),
+    ]
 
 
 def test_the_published_numbers_are_the_firsts_and_compared_with_the_mean(three):
     for run in three:
         run["dataset"] = "market1501"
     _, theirs, difference = tables.rows(three, "full", SETTINGS)
-    assert theirs["columns"] == published.columns("market1501", "full", "ls")
-    assert difference["columns"]["global"] == {"rank1": round(71.0 - 90.6, 4), "mAP": round(51.0 - 77.7, 4)}
+    assert theirs["columns"] == paper.columns("market1501", "full", "ls")
+    assert difference["columns"]["global"] == {
+        "rank1": round(71.0 - 90.6, 4),
+        "mAP": round(51.0 - 77.7, 4),
+    }
     assert set(difference) == set(theirs) == {"model", "loss", "source", "columns"}
     cells, _ = lines(three)
     assert "| Alignedreid(LS), difference |" in cells[2].replace("  ", " ")
     assert "±" not in cells[1] + cells[2]
-    assert len(tables.rows([three[1], three[0]], "full", SETTINGS)) == 1  # for `ls_1` nothing is published
+    assert (
+        len(tables.rows([three[1], three[0]], "full", SETTINGS)) == 1
+    )  # for `ls_1` nothing is published
 
 
 def change(run, path, value):
@@ -140,7 +173,10 @@ def test_the_first_setting_that_differs_is_named(three):
 
 def test_a_converted_model_is_no_seed_of_a_trained_one(three):
     change(three[1], "train", None)
-    with pytest.raises(InputError, match=r"synthetic-ls and synthetic-ls_1 .*`train.epochs` differs: got 300 and None"):
+    with pytest.raises(
+        InputError,
+        match=r"synthetic-ls and synthetic-ls_1 .*`train.epochs` differs: got 300 and None",
+    ):
         tables.rows(three, "full", SETTINGS)
 
 
@@ -152,7 +188,9 @@ def test_time_and_versions_may_differ(three):
 
 def test_the_same_seed_twice_is_refused(three):
     change(three[2], "train.seed", 0)
-    with pytest.raises(InputError, match=r"synthetic-ls and synthetic-ls_2 .*the same `train.seed`, 0.*losses.ls_2"):
+    with pytest.raises(
+        InputError, match=r"synthetic-ls and synthetic-ls_2 .*the same `train.seed`, 0.*losses.ls_2"
+    ):
         tables.rows(three, "full", SETTINGS)
 
 
@@ -176,7 +214,9 @@ def test_provenance_that_is_no_mapping_is_refused():
 
 
 def test_mean_and_deviation_of_uneven_numbers():
-    scores = [{"dmli": {"rank1": value}} for value in (1.0, 2.0, 4.0, 9.0)]  # mean 4, squares 9 + 4 + 0 + 25 = 38
+    scores = [
+        {"dmli": {"rank1": value}} for value in (1.0, 2.0, 4.0, 9.0)
+    ]  # mean 4, squares 9 + 4 + 0 + 25 = 38
     means, deviations = seeds.mean_and_deviation(scores)
     assert means == {"dmli": {"rank1": 4.0}}
     assert deviations == {"dmli": {"rank1": round(math.sqrt(38 / 3), 4)}}

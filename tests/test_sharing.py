@@ -9,16 +9,23 @@ import pandas as pd
 import pytest
 import torch
 
-from reid import sharing
-from reid.errors import InputError
 from reid.losses import LossSettings
 from reid.model import ModelSettings
-from reid.state import Run, TrainSettings
+from reid.runtime.errors import InputError
+from reid.training import data_parallel
+from reid.training.run import Run, TrainSettings
 from tests.conftest import ROOT, longer
 
 PEOPLE = 6
 MODEL = ModelSettings(
-    trunk="resnet18", last_layer="layer2", height=64, width=32, stripes=8, weights="none", last_stride=2, bnneck=True
+    trunk="resnet18",
+    last_layer="layer2",
+    height=64,
+    width=32,
+    stripes=8,
+    weights="none",
+    last_stride=2,
+    bnneck=True,
 )
 SETTINGS = TrainSettings(
     epochs=1, people=4, images_each=3, learning_rate=1e-4, weight_decay=5e-4, warmup_epochs=0, decay_epochs=1,
@@ -32,25 +39,45 @@ LOSSES = {
 
 
 def five_steps(loss, batch, labels):
-    """Of five steps: the terms of each, the gradients of the first, and all tensors of the networks after them."""
+    """Of five steps: the terms of each, the gradients of the first, and all tensors of the
+    networks after them.
+    """
     run = Run(PEOPLE, MODEL, LOSSES[loss], SETTINGS)
     before = tensors_of(run)
     terms = [run.step(batch, labels)]
-    gradients = {f"{i}.{name}": p.grad for i, one in enumerate(run.networks) for name, p in one.named_parameters()}
+    gradients = {
+        f"{i}.{name}": p.grad
+        for i, one in enumerate(run.networks)
+        for name, p in one.named_parameters()
+    }
     terms += [run.step(batch, labels) for _ in range(4)]
     return {"terms": terms, "gradients": gradients, "before": before, "tensors": tensors_of(run)}
 
 
 def tensors_of(run):
-    return {f"{i}.{name}": t.clone() for i, one in enumerate(run.networks) for name, t in one.state_dict().items()}
+    return {
+        f"{i}.{name}": t.clone()
+        for i, one in enumerate(run.networks)
+        for name, t in one.state_dict().items()
+    }
 
 
 def flat(tensors):
-    return torch.cat([tensors[name].flatten().double() for name in sorted(tensors) if "num_batches" not in name])
+    return torch.cat(
+        [tensors[name].flatten().double() for name in sorted(tensors) if "num_batches" not in name]
+    )
 
 
 def torchrun(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -90,25 +117,52 @@ def test_the_gradients_of_two_processes_are_those_of_one(both):
 
 
 def test_after_some_steps_the_model_is_the_same(both):
-    """To 1e-4 of what it learnt: where a gradient is nothing but rounding, Adam still makes a step, of any sign."""
-    expected, found, before = (flat(tensors) for tensors in (both[0]["tensors"], both[1]["tensors"], both[0]["before"]))
+    """To 1e-4 of what it learnt: where a gradient is nothing but rounding, Adam still makes a
+    step, of any sign.
+    """
+    expected, found, before = (
+        flat(tensors) for tensors in (both[0]["tensors"], both[1]["tensors"], both[0]["before"])
+    )
     learnt = (expected - before).norm()
     assert learnt > 1e-3 * before.norm()
     assert (found - expected).norm() < 1e-4 * learnt
 
 
 def test_people_are_shared_out_in_whole():
-    assert [sharing.share(6, rank, 3, 4) for rank in range(3)] == [slice(0, 8), slice(8, 16), slice(16, 24)]
+    assert [data_parallel.share(6, rank, 3, 4) for rank in range(3)] == [
+        slice(0, 8),
+        slice(8, 16),
+        slice(16, 24),
+    ]
     with pytest.raises(InputError, match="people = 6 cannot be shared out evenly over 4 processes"):
-        sharing.share(6, 0, 4, 4)
+        data_parallel.share(6, 0, 4, 4)
 
 
 def stage(processes, data, out, params, root):
     """The train stage as so many processes of one thread each, not waited for."""
-    command = [sys.executable, "-m", "stages.train", str(data), str(out), "--dataset", "synthetic", "--loss", "ls"]
-    environment = {**os.environ, "REID_PROCESSES": str(processes), "OMP_NUM_THREADS": "1", "DVC_ROOT": str(root)}
+    command = [
+        sys.executable,
+        "-m",
+        "stages.train",
+        str(data),
+        str(out),
+        "--dataset",
+        "synthetic",
+        "--loss",
+        "ls",
+    ]
+    environment = {
+        **os.environ,
+        "REID_PROCESSES": str(processes),
+        "OMP_NUM_THREADS": "1",
+        "DVC_ROOT": str(root),
+    }
     return subprocess.Popen(
-        [*command, "--params", str(params)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--params", str(params)],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -132,6 +186,10 @@ def test_the_stage_stops_and_goes_on_as_two_processes(finished, params, tmp_path
     course = json.loads((tmp_path / "out/training.json").read_text())
     assert (course["processes"], course["resumed"]) == (2, 1)
     assert not list((tmp_path / "unfinished").iterdir())
-    history, of_one = (pd.read_csv(folder / "history.csv") for folder in (tmp_path / "out", finished / "model"))
+    history, of_one = (
+        pd.read_csv(folder / "history.csv") for folder in (tmp_path / "out", finished / "model")
+    )
     assert len(history) == 12
-    pd.testing.assert_frame_equal(history[:1], of_one, rtol=1e-4)  # later epochs drift apart, by rounding
+    pd.testing.assert_frame_equal(
+        history[:1], of_one, rtol=1e-4
+    )  # later epochs drift apart, by rounding

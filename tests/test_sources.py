@@ -1,4 +1,6 @@
-"""Stage prepare on every kind of source: lists, a .mat, a CSV, several combined; what it writes and what it refuses."""
+"""Stage prepare on every kind of source: lists, a .mat, a CSV, several combined; what it writes
+and what it refuses.
+"""
 
 import io
 import json
@@ -9,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from reid import packs
+from reid import prepared
 from tests.conftest import ROOT, run_stage
 from tests.test_cuhk03 import PROTOCOL, draw_testsets, pixels, real_cells, write_mat
 from tests.test_readers import write_msmt17
@@ -20,7 +22,12 @@ SMALL = {"train": (3, 9), "val": (3, 3), "query": (2, 4), "gallery": (2, 8)}
 
 def prepare(tmp_path, source, **settings):
     """Run the stage on the raw folder tmp_path/raw -> its exit code or its error."""
-    section = {"raw": str(tmp_path / "raw"), "download": False, "partial_seed": 0, "allow_incomplete": True} | settings
+    section = {
+        "raw": str(tmp_path / "raw"),
+        "download": False,
+        "partial_seed": 0,
+        "allow_incomplete": True,
+    } | settings
     params = {"prepare": section, "datasets": {"it": {"source": source}}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return run_stage("prepare", "it", tmp_path / "out", "--params", tmp_path / "params.yaml")
@@ -50,9 +57,13 @@ def msmt17(tmp_path):
 @pytest.fixture
 def market(tmp_path):
     folder = tmp_path / "raw" / "market1501"
-    save_images(folder / "bounding_box_train", ["0002_c1s1_000001_01.jpg", "0002_c2s1_000001_01.jpg"])
+    save_images(
+        folder / "bounding_box_train", ["0002_c1s1_000001_01.jpg", "0002_c2s1_000001_01.jpg"]
+    )
     save_images(folder / "query", ["0003_c1s1_000001_00.jpg"])
-    save_images(folder / "bounding_box_test", ["0003_c2s1_000001_01.jpg", "0000_c3s1_000001_01.jpg"])
+    save_images(
+        folder / "bounding_box_test", ["0003_c2s1_000001_01.jpg", "0000_c3s1_000001_01.jpg"]
+    )
     return folder
 
 
@@ -62,9 +73,14 @@ def test_msmt17(msmt17, tmp_path, with_val, images):
     assert prepare(tmp_path, source) == 0
     found = statistics(tmp_path)
     assert found["train"] == {"people": 3, "images": images, "cameras": 9}
-    assert found["query"]["people"] == found["query_partial"]["people"] == found["gallery"]["people"] == 2
+    assert (
+        found["query"]["people"]
+        == found["query_partial"]["people"]
+        == found["gallery"]["people"]
+        == 2
+    )
     assert found["gallery"]["distractors"] == 0  # label 0 is a person
-    query = packs.read(tmp_path / "out", "query")
+    query = prepared.read(tmp_path / "out", "query")
     assert query.content(0) == (msmt17 / "test" / query.names[0]).read_bytes()
 
 
@@ -84,7 +100,10 @@ def test_a_missing_and_a_corrupt_image_are_named(msmt17, tmp_path):
 
 def test_counts_of_msmt17_are_checked(msmt17, tmp_path):
     error = prepare(tmp_path, {"reader": "msmt17", "with_val": True}, allow_incomplete=False)
-    assert f"{msmt17} is not the dataset as published: train has 3 people of 1,041 (1,038 missing)" in error
+    assert (
+        f"{msmt17} is not the dataset as published: train has 3 people of 1,041 (1,038 missing)"
+        in error
+    )
     assert "train has 12 images of 32,621" in error
 
 
@@ -92,11 +111,13 @@ def test_cuhk03_from_the_mat(tmp_path):
     folder = tmp_path / "raw" / "cuhk03_release"
     folder.mkdir(parents=True)
     cells = [cell for cell in real_cells() if cell[0] == 1 and cell[1] <= 60]
-    write_mat(folder / "cuhk-03.mat", cells, [[(1, i) for i in range(1, 101)], *draw_testsets()[1:]])
+    write_mat(
+        folder / "cuhk-03.mat", cells, [[(1, i) for i in range(1, 101)], *draw_testsets()[1:]]
+    )
     (folder / PROTOCOL.name).write_bytes(PROTOCOL.read_bytes())
     source = {"reader": "cuhk03", "boxes": "detected", "protocol": "new", "split": 0}
     assert prepare(tmp_path, source) == 0
-    query = packs.read(tmp_path / "out", "query")
+    query = prepared.read(tmp_path / "out", "query")
     pair, person, _, column = (int(part) for part in query.names[0][:-4].split("_"))
     with Image.open(io.BytesIO(query.content(0))) as image:
         assert image.format == "PNG"
@@ -111,33 +132,54 @@ def test_the_500k_distractors_from_their_archive(market, tmp_path):
         image = (market / "query" / "0003_c1s1_000001_00.jpg").read_bytes()
         archive.writestr("images/0000_c4s1_000001_00.jpg", image)
     assert prepare(tmp_path, {**MARKET, "distractors_500k": True}) == 0
-    assert statistics(tmp_path)["gallery"] == {"people": 1, "images": 3, "cameras": 3, "distractors": 2}
-    assert packs.read(tmp_path / "out", "gallery").content(2) == image
+    assert statistics(tmp_path)["gallery"] == {
+        "people": 1,
+        "images": 3,
+        "cameras": 3,
+        "distractors": 2,
+    }
+    assert prepared.read(tmp_path / "out", "gallery").content(2) == image
 
 
 def test_a_csv_without_cameras(tmp_path):
     save_images(tmp_path / "raw" / "mine", ["a/1.png", "a/2.png", "q.png", "g.png"])
-    rows = ["image,pid,split", "a/1.png,1,train", "a/2.png,1,train", "q.png,2,query", "g.png,2,gallery"]
+    rows = [
+        "image,pid,split",
+        "a/1.png,1,train",
+        "a/2.png,1,train",
+        "q.png,2,query",
+        "g.png,2,gallery",
+    ]
     (tmp_path / "raw" / "mine" / "images.csv").write_text("\n".join(rows))
-    assert prepare(tmp_path, {"reader": "csv", "file": "mine/images.csv"}, allow_incomplete=False) == 0
-    assert packs.read(tmp_path / "out", "train").names == ["a/1.png", "a/2.png"]
-    assert packs.read(tmp_path / "out", "query_partial").camids.tolist() == [0]
-    assert packs.read(tmp_path / "out", "gallery").camids.tolist() == [1]
+    assert (
+        prepare(tmp_path, {"reader": "csv", "file": "mine/images.csv"}, allow_incomplete=False) == 0
+    )
+    assert prepared.read(tmp_path / "out", "train").names == ["a/1.png", "a/2.png"]
+    assert prepared.read(tmp_path / "out", "query_partial").camids.tolist() == [0]
+    assert prepared.read(tmp_path / "out", "gallery").camids.tolist() == [1]
 
 
 def test_train_on_two_test_on_another(market, msmt17, tmp_path):
-    save_images(tmp_path / "raw" / "Partial_iLIDS", ["Probe/001.jpg", "Gallery/001.jpg", "Gallery/002.jpg"])
+    save_images(
+        tmp_path / "raw" / "Partial_iLIDS", ["Probe/001.jpg", "Gallery/001.jpg", "Gallery/002.jpg"]
+    )
     msmt = {"reader": "msmt17", "with_val": False}
-    source = {"reader": "combined", "train": {"msmt17": msmt, "market": MARKET}, "test": {"reader": "partialilids"}}
+    source = {
+        "reader": "combined",
+        "train": {"msmt17": msmt, "market": MARKET},
+        "test": {"reader": "partialilids"},
+    }
     assert prepare(tmp_path, source) == 0
-    train = packs.read(tmp_path / "out", "train")
+    train = prepared.read(tmp_path / "out", "train")
     assert train.names[:2] == ["market/0002_c1s1_000001_01.jpg", "market/0002_c2s1_000001_01.jpg"]
     assert all(name.startswith("msmt17/0") for name in train.names[2:])
-    assert train.content(0) == (market / "bounding_box_train" / "0002_c1s1_000001_01.jpg").read_bytes()
+    assert (
+        train.content(0) == (market / "bounding_box_train" / "0002_c1s1_000001_01.jpg").read_bytes()
+    )
     assert len(train) == 11
     assert len(set(train.pids.tolist())) == 1 + 3
     assert len(set(train.camids.tolist())) == 2 + 9
-    assert packs.read(tmp_path / "out", "gallery").names == ["001.jpg", "002.jpg"]
+    assert prepared.read(tmp_path / "out", "gallery").names == ["001.jpg", "002.jpg"]
 
 
 def test_partial_queries_are_those_of_the_test_set_alone(market, tmp_path):
@@ -151,16 +193,22 @@ def test_partial_queries_are_those_of_the_test_set_alone(market, tmp_path):
 def test_combined_errors_name_the_part(market, tmp_path):
     partial = {"reader": "partialilids"}
     save_images(tmp_path / "raw" / "Partial_iLIDS", ["Probe/001.jpg", "Gallery/001.jpg"])
-    assert "`datasets.it.source` in params.yaml gives no image for train." in prepare(tmp_path, partial)
+    assert "`datasets.it.source` in params.yaml gives no image for train." in prepare(
+        tmp_path, partial
+    )
     for part, told in (
         (partial, "`datasets.it.source.train.a` in params.yaml gives no image for train"),
         ({"reader": "mars"}, "`datasets.it.source.train.a` in params.yaml: got {'reader': 'mars'}"),
         ({**MARKET, "boxes": 1}, "`datasets.it.source.train.a` in params.yaml: unknown: boxes"),
         ("market1501", "`datasets.it.source.train.a` in params.yaml: got 'market1501'"),
     ):
-        assert told in prepare(tmp_path, {"reader": "combined", "train": {"a": part}, "test": MARKET})
+        assert told in prepare(
+            tmp_path, {"reader": "combined", "train": {"a": part}, "test": MARKET}
+        )
     both = {"reader": "combined", "train": {"a": MARKET}, "test": MARKET}
-    assert "unknown: seed; its keys are exactly reader, train, test" in prepare(tmp_path, {**both, "seed": 0})
+    assert "unknown: seed; its keys are exactly reader, train, test" in prepare(
+        tmp_path, {**both, "seed": 0}
+    )
     assert "hide its settings from DVC" in prepare(tmp_path, {**both, "test": "market1501"})
 
 

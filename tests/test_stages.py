@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from reid.tables import COLUMNS
+from reid.results.tables import COLUMNS
 from tests.conftest import run_stage
 
 STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
@@ -19,14 +19,19 @@ STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tab
 def test_every_stage_writes_its_files(finished):
     names = {str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file()}
     splits = ("query", "query_partial", "gallery")
-    expected = {f"data/{split}.zip" for split in ("train", *splits)} | {"data/manifest.csv", "data/statistics.json"}
+    expected = {f"data/{split}.zip" for split in ("train", *splits)} | {
+        "data/manifest.csv",
+        "data/statistics.json",
+    }
     expected |= {f"model/{name}" for name in ("model.safetensors", "history.csv", "training.json")}
     expected.add("runs/synthetic/ls.json")
     arrays = ("global_features", "stripes", "pids", "camids")
     expected |= {f"features/{split}/{name}.npy" for split in splits for name in arrays}
     for protocol in ("full", "partial"):
         expected |= {f"distances/{protocol}/{name}.npy" for name in ("global", "local", "dmli")}
-        expected |= {f"reranked/{protocol}/{name}.npy" for name in ("global", "dmli", "global_dmli")}
+        expected |= {
+            f"reranked/{protocol}/{name}.npy" for name in ("global", "dmli", "global_dmli")
+        }
         expected.add(f"distances/{protocol}/neighbours.npz")
     assert names == expected
 
@@ -50,15 +55,26 @@ def test_history_is_a_table_of_epochs(finished):
     assert {"loss", "trihard_local", "images", "learning_rate"} <= set(rows[0])
 
 
-def test_gallery_neighbours_are_the_same_in_both_protocols_but_for_the_queries(finished, params_file, tmp_path):
+def test_gallery_neighbours_are_the_same_in_both_protocols_but_for_the_queries(
+    finished, params_file, tmp_path
+):
     queries = len(np.load(finished / "features/query/pids.npy"))
     params = changed(params_file, tmp_path, lambda p: p["distances"].update(neighbours=10))
-    assert run_stage("distances", finished / "features", tmp_path / "distances", "--params", params) == 0
-    full, partial = (np.load(tmp_path / f"distances/{p}/neighbours.npz") for p in ("full", "partial"))
+    assert (
+        run_stage("distances", finished / "features", tmp_path / "distances", "--params", params)
+        == 0
+    )
+    full, partial = (
+        np.load(tmp_path / f"distances/{p}/neighbours.npz") for p in ("full", "partial")
+    )
     differ = 0
-    for one, other in zip(full["dmli_indices"][queries:], partial["dmli_indices"][queries:], strict=True):
+    for one, other in zip(
+        full["dmli_indices"][queries:], partial["dmli_indices"][queries:], strict=True
+    ):
         nearest = [[image for image in row if image >= queries] for row in (one, other)]
-        common = min(map(len, nearest))  # how many of the ten are gallery images depends on the queries between them
+        common = min(
+            map(len, nearest)
+        )  # how many of the ten are gallery images depends on the queries between them
         assert nearest[0][:common] == nearest[1][:common]
         differ += not np.array_equal(one, other)
     assert differ
@@ -73,8 +89,18 @@ def test_help_tells_what_a_stage_reads_and_writes(stage, capsys):
 
 
 def test_a_mistake_gives_one_paragraph_exit_code_one_and_no_traceback(tmp_path, params_file):
-    command = [sys.executable, "-m", "stages.train", tmp_path / "none", tmp_path / "out", "--params", params_file]
-    done = subprocess.run([*command, "--dataset", "synthetic", "--loss", "ls"], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "stages.train",
+        tmp_path / "none",
+        tmp_path / "out",
+        "--params",
+        params_file,
+    ]
+    done = subprocess.run(
+        [*command, "--dataset", "synthetic", "--loss", "ls"], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -94,15 +120,24 @@ def changed(params_file, tmp_path, change):
     [
         (lambda p: p["train"].update(epoch=3), "unknown: epoch"),
         (lambda p: p["train"].pop("margin"), "missing: margin"),
-        (lambda p: p["datasets"]["synthetic"]["train"].update(step=3), "unknown key in datasets.synthetic.train"),
+        (
+            lambda p: p["datasets"]["synthetic"]["train"].update(step=3),
+            "unknown key in datasets.synthetic.train",
+        ),
         (lambda p: p["losses"]["ls"].update(center=True), "unknown: center"),
         (
             lambda p: p["losses"].pop("ls"),
             "unknown loss 'ls' in params.yaml: choose one of alignedreid, mutual, softmax",
         ),
         (lambda p: p["datasets"].pop("synthetic"), "unknown dataset 'synthetic'"),
-        (lambda p: p["datasets"]["synthetic"]["model"].update(trunk="resnet19"), "unknown trunk 'resnet19'"),
-        (lambda p: p["datasets"]["synthetic"]["train"].update(people=8), "leaves 1 steps an epoch of 10"),
+        (
+            lambda p: p["datasets"]["synthetic"]["model"].update(trunk="resnet19"),
+            "unknown trunk 'resnet19'",
+        ),
+        (
+            lambda p: p["datasets"]["synthetic"]["train"].update(people=8),
+            "leaves 1 steps an epoch of 10",
+        ),
         (lambda p: p["train"].update(device="tpu9"), "device 'tpu9' cannot be used"),
         (lambda p: p["datasets"]["synthetic"]["train"].update(learning_rate=1e30), "has diverged"),
     ],
@@ -110,7 +145,15 @@ def changed(params_file, tmp_path, change):
 def test_train_names_what_is_wrong_in_params(change, told, finished, params_file, tmp_path):
     params = changed(params_file, tmp_path, change)
     code = run_stage(
-        "train", finished / "data", tmp_path / "out", "--dataset", "synthetic", "--loss", "ls", "--params", params
+        "train",
+        finished / "data",
+        tmp_path / "out",
+        "--dataset",
+        "synthetic",
+        "--loss",
+        "ls",
+        "--params",
+        params,
     )
     assert told in code
     assert sorted(path.name for path in tmp_path.iterdir()) == ["changed.yaml"]
@@ -129,12 +172,15 @@ def test_extract_names_a_corrupt_image(copied, params_file):
 
 
 def test_extract_needs_a_model(copied, params_file):
-    code = run_stage("extract", copied / "data", copied / "none", copied / "out", "--params", params_file)
+    code = run_stage(
+        "extract", copied / "data", copied / "none", copied / "out", "--params", params_file
+    )
     assert "is no model of this project" in code
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(np.nan, "holds NaN"), (1.0, "is constant"), (0.0, "length 0"), (None, "is missing")]
+    ("value", "told"),
+    [(np.nan, "holds NaN"), (1.0, "is constant"), (0.0, "length 0"), (None, "is missing")],
 )
 def test_distances_name_bad_features(value, told, copied, params_file):
     file = copied / "features/gallery/global_features.npy"
@@ -152,7 +198,9 @@ def test_distances_name_bad_features(value, told, copied, params_file):
 def test_rerank_says_how_many_neighbours_it_needs(copied, params_file, tmp_path):
     params = changed(params_file, tmp_path, lambda p: p["distances"].update(neighbours=10))
     shutil.rmtree(copied / "distances")
-    assert run_stage("distances", copied / "features", copied / "distances", "--params", params) == 0
+    assert (
+        run_stage("distances", copied / "features", copied / "distances", "--params", params) == 0
+    )
     folders = (copied / "features", copied / "distances", copied / "out")
     code = run_stage("rerank", *folders, "--params", params_file)
     assert "set distances.neighbours to 21 or more" in code
@@ -179,7 +227,12 @@ def test_evaluate_refuses_distances_of_other_features(copied, params_file):
 
 
 def test_evaluate_without_a_cell_is_for_features_of_other_systems(finished, params_file, tmp_path):
-    folders = (finished / "features", finished / "distances", finished / "reranked", tmp_path / "out.json")
+    folders = (
+        finished / "features",
+        finished / "distances",
+        finished / "reranked",
+        tmp_path / "out.json",
+    )
     assert run_stage("evaluate", *folders, "--params", params_file) == 0
     run = json.loads((tmp_path / "out.json").read_text())
     assert set(run) == {"counts", "full", "partial"}
@@ -197,5 +250,8 @@ def test_distances_refuse_queries_of_another_model(copied, params_file):
 def test_features_without_partial_queries_give_the_full_protocol(copied, params_file):
     shutil.rmtree(copied / "features/query_partial")
     shutil.rmtree(copied / "distances")
-    assert run_stage("distances", copied / "features", copied / "distances", "--params", params_file) == 0
+    assert (
+        run_stage("distances", copied / "features", copied / "distances", "--params", params_file)
+        == 0
+    )
     assert [folder.name for folder in (copied / "distances").iterdir()] == ["full"]

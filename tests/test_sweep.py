@@ -1,4 +1,6 @@
-"""Sweeps over the settings of re-ranking: the scores of the stages, and how they stop on bad input."""
+"""Sweeps over the settings of re-ranking: the scores of the stages, and how they stop on bad
+input.
+"""
 
 import csv
 import json
@@ -7,16 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-from reid import reranking, sweep
-from reid.evaluation import evaluate
-from reid.neighbours import Neighbours
-from reid.reranking import RerankSettings, rerank
+from reid.arrays.neighbours import Neighbours
+from reid.reranking.rerank import RerankSettings, rerank
+from reid.results.metrics import evaluate
+from reid.tools import sweep_reranking
 from tests.conftest import run_module, run_stage
 from tests.test_reranking import Pairs, clustered
 
 
 def run(*arguments):
-    return run_module("reid.sweep", *arguments)
+    return run_module("reid.tools.sweep_reranking", *arguments)
 
 
 @pytest.mark.parametrize("protocol", ["full", "partial"])
@@ -31,7 +33,11 @@ def test_scores_are_those_of_the_stages(protocol, copied, params_file, tmp_path,
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2 + len(rows)
     for row in rows[0], rows[-1]:
-        settings = {"k1": int(row["k1"]), "k2": int(row["k2"]), "lambda_value": float(row["lambda_value"])}
+        settings = {
+            "k1": int(row["k1"]),
+            "k2": int(row["k2"]),
+            "lambda_value": float(row["lambda_value"]),
+        }
         params = {**yaml.safe_load(params_file.read_text()), "rerank": settings}
         (copied / "params.yaml").write_text(yaml.safe_dump(params))
         at, told = copied / f"reranked{row['k1']}", copied / f"run{row['k1']}.json"
@@ -47,15 +53,23 @@ def test_what_combinations_share_is_computed_once(monkeypatch):
     distances = clustered(90, people=9, seed=0)
     order = np.argsort(distances, axis=1, kind="stable")
     nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
-    grid = [RerankSettings(k1, k2, share) for share in (0.1, 0.9) for k1 in (5, 20) for k2 in (1, 6)]
+    grid = [
+        RerankSettings(k1, k2, share) for share in (0.1, 0.9) for k1 in (5, 20) for k2 in (1, 6)
+    ]
     calls = []
     for name in ("encode", "mean_of_nearest"):
-        made = getattr(reranking, name)
-        monkeypatch.setattr(reranking, name, lambda *a, made=made, name=name, **k: calls.append(name) or made(*a, **k))
-    found = sweep.sweep(distances[:20, 20:], nearest, Pairs(distances), grid, lambda matrix: matrix[:])
+        made = getattr(rerank, name)
+        monkeypatch.setattr(
+            rerank, name, lambda *a, made=made, name=name, **k: calls.append(name) or made(*a, **k)
+        )
+    found = sweep_reranking.sweep(
+        distances[:20, 20:], nearest, Pairs(distances), grid, lambda matrix: matrix[:]
+    )
     assert (calls.count("encode"), calls.count("mean_of_nearest")) == (2, 4)
     for settings in grid:
-        whole = rerank(distances[:20, 20:], **vars(nearest), pair_distances=Pairs(distances), settings=settings)
+        whole = rerank(
+            distances[:20, 20:], **vars(nearest), pair_distances=Pairs(distances), settings=settings
+        )
         np.testing.assert_array_equal(found[settings], whole)
 
 
@@ -65,9 +79,19 @@ def test_a_mixed_matrix_can_be_evaluated_row_by_row():
     nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
     labels = np.arange(10) % 5, np.arange(50) % 5, np.zeros(10, int), np.ones(50, int)
     one = RerankSettings(20, 6, 0.3)
-    whole = rerank(distances[:10, 10:], **vars(nearest), pair_distances=Pairs(distances), settings=one)
-    found = sweep.sweep(distances[:10, 10:], nearest, Pairs(distances), [one], lambda matrix: evaluate(matrix, *labels))
-    np.testing.assert_array_equal(found[one].average_precisions, evaluate(whole, *labels).average_precisions)
+    whole = rerank(
+        distances[:10, 10:], **vars(nearest), pair_distances=Pairs(distances), settings=one
+    )
+    found = sweep_reranking.sweep(
+        distances[:10, 10:],
+        nearest,
+        Pairs(distances),
+        [one],
+        lambda matrix: evaluate(matrix, *labels),
+    )
+    np.testing.assert_array_equal(
+        found[one].average_precisions, evaluate(whole, *labels).average_precisions
+    )
 
 
 def test_what_is_not_told_is_that_of_params(finished, params_file, capsys):
@@ -89,10 +113,18 @@ def test_what_is_not_told_is_that_of_params(finished, params_file, capsys):
 )
 def test_mistakes_are_named_and_nothing_is_written(arguments, told, copied, params_file, tmp_path):
     file = copied / "distances/full/neighbours.npz"
-    short = {name: array[..., :30] if array.ndim > 1 else array for name, array in np.load(file).items()}
+    short = {
+        name: array[..., :30] if array.ndim > 1 else array for name, array in np.load(file).items()
+    }
     np.savez(file, **short)
     code = run(
-        copied / "features", copied / "distances", "--out", tmp_path / "o.csv", "--params", params_file, *arguments
+        copied / "features",
+        copied / "distances",
+        "--out",
+        tmp_path / "o.csv",
+        "--params",
+        params_file,
+        *arguments,
     )
     assert told in str(code)
     assert not (tmp_path / "o.csv").exists()
@@ -101,6 +133,10 @@ def test_mistakes_are_named_and_nothing_is_written(arguments, told, copied, para
 def test_missing_folders_are_named(copied, params_file):
     (copied / "distances/partial").rename(copied / "elsewhere")
     folders = copied / "features", copied / "distances"
-    assert "has no distances of the protocol partial" in run(*folders, "--protocol", "partial", "--params", params_file)
-    assert "holds neither `full` nor" in run(copied / "features", copied / "none", "--params", params_file)
+    assert "has no distances of the protocol partial" in run(
+        *folders, "--protocol", "partial", "--params", params_file
+    )
+    assert "holds neither `full` nor" in run(
+        copied / "features", copied / "none", "--params", params_file
+    )
     assert "is missing" in run(copied / "none", copied / "distances", "--params", params_file)

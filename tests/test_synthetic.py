@@ -1,4 +1,6 @@
-"""The drawn benchmark: the same bytes from the same seed, Market-1501's names, and splits that evaluation can use."""
+"""The drawn benchmark: the same bytes from the same seed, Market-1501's names, and splits that
+evaluation can use.
+"""
 
 import dataclasses
 import hashlib
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid import synthetic
-from reid.errors import InputError
+from reid.datasets.synthetic import benchmark
+from reid.runtime.errors import InputError
 
-SETTINGS = synthetic.SyntheticSettings(
+SETTINGS = benchmark.SyntheticSettings(
     seed=3, train_people=4, test_people=3, images_per_camera=1.5, distractors=5, junk=3, height=64, width=32,
     misalignment=0.6, occlusion=0.6, lookalikes=0.7, camera_shift=0.8,
 )  # fmt: skip
@@ -23,41 +25,44 @@ NAME = re.compile(r"(-1|\d{4})_c([1-6])s[1-6]_\d{6}_\d{2}\.jpg")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
-    synthetic.draw(SETTINGS, folder, workers=1)
+    benchmark.draw(SETTINGS, folder, workers=1)
     return folder
 
 
 def _people_and_cameras(folder: Path) -> list[tuple[int, int]]:
-    return [tuple(map(int, NAME.fullmatch(path.name).groups())) for path in sorted(folder.iterdir())]
+    return [
+        tuple(map(int, NAME.fullmatch(path.name).groups())) for path in sorted(folder.iterdir())
+    ]
 
 
 def _checksums(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.jpg")
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*.jpg")
     }
 
 
 def test_two_workers_give_the_same_bytes_as_one(folder, tmp_path):
-    synthetic.draw(SETTINGS, tmp_path, workers=2)
+    benchmark.draw(SETTINGS, tmp_path, workers=2)
     assert _checksums(tmp_path) == _checksums(folder)
 
 
 def test_another_seed_draws_other_images(folder, tmp_path):
-    synthetic.draw(dataclasses.replace(SETTINGS, seed=4), tmp_path, workers=1)
+    benchmark.draw(dataclasses.replace(SETTINGS, seed=4), tmp_path, workers=1)
     assert not set(_checksums(tmp_path).values()) & set(_checksums(folder).values())
 
 
 def test_an_image_depends_on_no_other(folder):
-    everything = synthetic.shots(SETTINGS)
+    everything = benchmark.shots(SETTINGS)
     shot = next(shot for shot in reversed(everything) if shot.pid > 0)
-    person = synthetic.dress(SETTINGS.seed, shot.pid, SETTINGS.lookalikes)
-    first, second = (synthetic.draw_shot(SETTINGS, shot, person) for _ in range(2))
+    person = benchmark.dress(SETTINGS.seed, shot.pid, SETTINGS.lookalikes)
+    first, second = (benchmark.draw_shot(SETTINGS, shot, person) for _ in range(2))
     assert first == second
     assert len({shot.path for shot in everything}) == len(everything)
 
 
 def test_people_cameras_and_extras_are_as_asked(folder):
-    train, query, gallery = (_people_and_cameras(folder / name) for name in synthetic.FOLDERS)
+    train, query, gallery = (_people_and_cameras(folder / name) for name in benchmark.FOLDERS)
     trained, tested = {pid for pid, _ in train}, {pid for pid, _ in query}
     assert (len(trained), len(tested)) == (4, 3)
     assert not trained & tested
@@ -69,7 +74,7 @@ def test_people_cameras_and_extras_are_as_asked(folder):
 
 
 def test_every_query_is_alone_with_its_camera_and_has_a_match_under_another(folder):
-    query, gallery = (_people_and_cameras(folder / name) for name in synthetic.FOLDERS[1:])
+    query, gallery = (_people_and_cameras(folder / name) for name in benchmark.FOLDERS[1:])
     assert len(set(query)) == len(query)
     for pid, camid in query:
         assert (pid, camid) in gallery
@@ -84,23 +89,31 @@ def test_images_have_the_asked_size_and_are_no_two_alike(folder):
 
 def test_mean_of_images_per_camera_is_as_asked():
     settings = dataclasses.replace(SETTINGS, train_people=300, images_per_camera=3.0)
-    train = [shot for shot in synthetic.shots(settings) if shot.path.startswith("bounding_box_train")]
-    assert len(train) / len({(shot.pid, shot.camid) for shot in train}) == pytest.approx(3.0, abs=0.2)
+    train = [
+        shot for shot in benchmark.shots(settings) if shot.path.startswith("bounding_box_train")
+    ]
+    assert len(train) / len({(shot.pid, shot.camid) for shot in train}) == pytest.approx(
+        3.0, abs=0.2
+    )
 
 
 def test_difficulty_may_be_all_or_nothing(tmp_path):
     for value in (0, 1):
         knobs = dict.fromkeys(("misalignment", "occlusion", "lookalikes", "camera_shift"), value)
-        settings = dataclasses.replace(SETTINGS, train_people=1, test_people=1, distractors=40, junk=20, **knobs)
-        synthetic.draw(settings, tmp_path / str(value), workers=1)
+        settings = dataclasses.replace(
+            SETTINGS, train_people=1, test_people=1, distractors=40, junk=20, **knobs
+        )
+        benchmark.draw(settings, tmp_path / str(value), workers=1)
         for path in (tmp_path / str(value)).rglob("*.jpg"):
             assert np.asarray(Image.open(path)).std() > 2
 
 
 def test_a_camera_changes_the_colours_and_nothing_else():
-    person = synthetic.dress(SETTINGS.seed, 1, SETTINGS.lookalikes)
+    person = benchmark.dress(SETTINGS.seed, 1, SETTINGS.lookalikes)
     plain, shifted = (
-        synthetic.draw_shot(dataclasses.replace(SETTINGS, camera_shift=shift), synthetic.Shot(1, 2, 0, ""), person)
+        benchmark.draw_shot(
+            dataclasses.replace(SETTINGS, camera_shift=shift), benchmark.Shot(1, 2, 0, ""), person
+        )
         for shift in (0.0, 1.0)
     )
     plain, shifted = (np.asarray(image.convert("L"), float).ravel() for image in (plain, shifted))
@@ -114,7 +127,9 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
 def test_settings_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(InputError, match=name):
         dataclasses.replace(SETTINGS, **{name: value})
@@ -122,9 +137,9 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 
 def test_a_folder_that_is_not_empty_is_refused(folder):
     with pytest.raises(InputError, match="exists already"):
-        synthetic.draw(SETTINGS, folder, workers=1)
+        benchmark.draw(SETTINGS, folder, workers=1)
 
 
 def test_no_workers_are_refused(tmp_path):
     with pytest.raises(InputError, match="workers"):
-        synthetic.draw(SETTINGS, tmp_path / "drawn", workers=0)
+        benchmark.draw(SETTINGS, tmp_path / "drawn", workers=0)

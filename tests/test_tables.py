@@ -1,4 +1,6 @@
-"""The ablation tables: layout, differences worked out by hand, every published number, and what is refused."""
+"""The ablation tables: layout, differences worked out by hand, every published number, and what is
+refused.
+"""
 
 import copy
 import json
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reid import published, tables
-from reid.errors import InputError
+from reid.results import paper, tables
+from reid.runtime.errors import InputError
 from stages import tables as stage
 
 LOSSES = {
@@ -21,8 +23,16 @@ LOSSES = {
     "Alignedreid": "alignedreid",
     "Alignedreid(LS)": "ls",
 }
-TITLES = {"Market1501": "market1501", "DukeMTMCReID": "dukemtmcreid", "CUHK03": "cuhk03", "MSMT17": "msmt17"}
-NAMES = {key: name for name, key in (LOSSES | TITLES).items()} | {"synthetic": "Synthetic", "resnet50": "Resnet50"}
+TITLES = {
+    "Market1501": "market1501",
+    "DukeMTMCReID": "dukemtmcreid",
+    "CUHK03": "cuhk03",
+    "MSMT17": "msmt17",
+}
+NAMES = {key: name for name, key in (LOSSES | TITLES).items()} | {
+    "synthetic": "Synthetic",
+    "resnet50": "Resnet50",
+}
 
 
 def make_run(dataset="synthetic", loss="alignedreid", rank1=90.25, map_=70.04):
@@ -38,13 +48,18 @@ def make_settings(datasets=("synthetic",), losses=("alignedreid",), names=NAMES)
 
 def page(run, protocol="full", settings=None):
     settings = settings or make_settings()
-    return tables.markdown(tables.rows([run], protocol, settings), run["dataset"], protocol, settings)
+    return tables.markdown(
+        tables.rows([run], protocol, settings), run["dataset"], protocol, settings
+    )
 
 
 def grid(page, number=0):
     """Table `number` of a page as lists of cells, without its header and its rule."""
     blocks = [block for block in page.split("\n\n") if block.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[number].splitlines()[2:]]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in blocks[number].splitlines()[2:]
+    ]
 
 
 def test_page_of_an_unknown_dataset_holds_ours_alone():
@@ -82,21 +97,23 @@ def test_partial_page_has_a_dash_where_nothing_was_published():
 
 
 def test_loss_without_published_numbers_has_no_row_of_dashes():
-    assert [row["source"] for row in tables.rows([make_run("market1501", "softmax")], "full", make_settings())] == [
-        "ours"
-    ]
+    assert [
+        row["source"]
+        for row in tables.rows([make_run("market1501", "softmax")], "full", make_settings())
+    ] == ["ours"]
 
 
 def test_msmt17_says_that_it_was_corrected_and_shows_rank1_alone():
     text = page(make_run("msmt17"))
-    assert published.NOTES["msmt17"] in text
-    assert published.NOTES["msmt17"] not in page(make_run("cuhk03"))
+    assert paper.NOTES["msmt17"] in text
+    assert paper.NOTES["msmt17"] not in page(make_run("cuhk03"))
     assert grid(text)[1][2:] == ["63.4/38.4", "63.8/-", "66.3/40.2", "66.3/40.6", "-"]
     assert grid(text)[2][3] == "+26.5/-"  # 90.25 - 63.8 = 26.45
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"), [(0.15, 0.2), (-0.25, -0.2), (-0.04, 0.0), (91.25, 91.3), (100, 100.0), (0.0499, 0.0)]
+    ("number", "shown"),
+    [(0.15, 0.2), (-0.25, -0.2), (-0.04, 0.0), (91.25, 91.3), (100, 100.0), (0.0499, 0.0)],
 )
 def test_tenths_round_halves_upwards(number, shown):
     assert tables._tenths(number) == shown
@@ -122,8 +139,13 @@ def test_rows_keep_full_precision_and_only_rank1_and_map():
 
 
 def test_rows_follow_the_order_of_runs_and_a_key_without_a_name_stays():
-    rows = tables.rows([make_run(loss="ls"), make_run(loss="softmax")], "full", make_settings(names={"ls": "LS"}))
-    assert [(row["model"], row["loss"]) for row in rows] == [("resnet50", "LS"), ("resnet50", "softmax")]
+    rows = tables.rows(
+        [make_run(loss="ls"), make_run(loss="softmax")], "full", make_settings(names={"ls": "LS"})
+    )
+    assert [(row["model"], row["loss"]) for row in rows] == [
+        ("resnet50", "LS"),
+        ("resnet50", "softmax"),
+    ]
 
 
 def test_rows_of_nothing_are_refused():
@@ -132,7 +154,9 @@ def test_rows_of_nothing_are_refused():
 
 
 def seed_cells():
-    """(title, loss, the cells) of every row of the published tables, as they stand in the first edition."""
+    """(title, loss, the cells) of every row of the published tables, as they stand in the first
+    edition.
+    """
     title = ""
     for line in (Path(__file__).parent / "data" / "published_tables.md").read_text().splitlines():
         if line.startswith("#### "):
@@ -146,10 +170,12 @@ def test_every_published_number_is_that_of_the_published_tables():
     checked = 0
     for title, loss, cells in seed_cells():
         protocol = "partial" if title.endswith("-Partial") else "full"
-        columns = published.columns(TITLES[title.removesuffix("-Partial")], protocol, LOSSES[loss])
+        columns = paper.columns(TITLES[title.removesuffix("-Partial")], protocol, LOSSES[loss])
         if title == "MSMT17":
             continue
-        wanted = [dict(zip(("rank1", "mAP"), map(float, cell.split("/")), strict=True)) for cell in cells]
+        wanted = [
+            dict(zip(("rank1", "mAP"), map(float, cell.split("/")), strict=True)) for cell in cells
+        ]
         assert columns == dict(zip(tables.PUBLISHED_COLUMNS, wanted, strict=False)), (title, loss)
         checked += len(cells)
     assert checked == 6 * 5 + 6 * 3
@@ -157,9 +183,14 @@ def test_every_published_number_is_that_of_the_published_tables():
 
 def test_published_holds_no_row_that_the_published_tables_lack():
     seed = {
-        (TITLES[title.removesuffix("-Partial")], "Partial" in title, LOSSES[loss]) for title, loss, _ in seed_cells()
+        (TITLES[title.removesuffix("-Partial")], "Partial" in title, LOSSES[loss])
+        for title, loss, _ in seed_cells()
     }
-    ours = {(key[0], key[1] == "partial", loss) for key, losses in published._TEXT.items() for loss in losses}
+    ours = {
+        (key[0], key[1] == "partial", loss)
+        for key, losses in paper._TEXT.items()
+        for loss in losses
+    }
     assert ours == seed
 
 
@@ -169,13 +200,13 @@ def test_corrected_msmt17_agrees_with_the_cells_that_were_right():
         "Alignedreid": ["-", "-", "-", "66.3/40.6"],
         "Alignedreid(LS)": ["59.7/58.1", "81.5/68.4", "69.6/43.3", "69.8/43.7"],
     }
-    assert published.columns("msmt17", "full", "alignedreid") == {
+    assert paper.columns("msmt17", "full", "alignedreid") == {
         "global": {"rank1": 63.4, "mAP": 38.4},
         "local": {"rank1": 63.8},
         "dmli": {"rank1": 66.3, "mAP": 40.2},
         "global_dmli": {"rank1": 66.3, "mAP": 40.6},
     }
-    assert published.columns("msmt17", "full", "ls") == {
+    assert paper.columns("msmt17", "full", "ls") == {
         "global": {"rank1": 67.6, "mAP": 41.8},
         "local": {"rank1": 67.3, "mAP": 38.4},
         "dmli": {"rank1": 69.6, "mAP": 43.3},
@@ -187,12 +218,23 @@ def test_corrected_msmt17_agrees_with_the_cells_that_were_right():
 def test_metric_that_is_no_percentage_is_refused_by_name(value):
     run = make_run()
     run["partial"]["dmli_rk"]["mAP"] = value
-    with pytest.raises(InputError, match=r"here\.json: `partial\.dmli_rk\.mAP`.*evaluate@synthetic-alignedreid"):
+    with pytest.raises(
+        InputError, match=r"here\.json: `partial\.dmli_rk\.mAP`.*evaluate@synthetic-alignedreid"
+    ):
         tables.parse_run(json.dumps(run), "here.json")
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe\xfa", b'{"dataset": "a", "loss": "b", "trunk": 3}']
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"3",
+        b"null",
+        b"\xff\xfe\xfa",
+        b'{"dataset": "a", "loss": "b", "trunk": 3}',
+    ],
 )
 def test_text_that_is_no_run_is_refused(text):
     with pytest.raises(InputError, match=r"here\.json"):
@@ -229,12 +271,18 @@ def test_settings_that_make_no_table_are_refused(values, told):
 @pytest.fixture
 def project(tmp_path):
     """A folder with params.yaml and the runs of two datasets x two losses."""
-    section = {"datasets": ["synthetic", "market1501"], "losses": ["alignedreid", "ls"], "names": NAMES}
+    section = {
+        "datasets": ["synthetic", "market1501"],
+        "losses": ["alignedreid", "ls"],
+        "names": NAMES,
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"tables": section}))
     for dataset in section["datasets"]:
         (tmp_path / "runs" / dataset).mkdir(parents=True)
         for loss in section["losses"]:
-            (tmp_path / "runs" / dataset / f"{loss}.json").write_text(json.dumps(make_run(dataset, loss)))
+            (tmp_path / "runs" / dataset / f"{loss}.json").write_text(
+                json.dumps(make_run(dataset, loss))
+            )
     return tmp_path
 
 
@@ -247,7 +295,12 @@ def call(project, monkeypatch):
 
 def test_stage_writes_every_table_and_nothing_else(project, monkeypatch):
     call(project, monkeypatch)
-    names = {f"{d}{p}.{end}" for d in ("synthetic", "market1501") for p in ("", "_partial") for end in ("md", "json")}
+    names = {
+        f"{d}{p}.{end}"
+        for d in ("synthetic", "market1501")
+        for p in ("", "_partial")
+        for end in ("md", "json")
+    }
     assert {path.name for path in (project / "out").iterdir()} == names
     rows = json.loads((project / "out" / "market1501.json").read_text())
     assert [row["source"] for row in rows] == ["ours", "published", "difference"] * 2
@@ -273,11 +326,20 @@ def test_missing_cell_is_named_with_its_command_and_nothing_is_written(project, 
 
 
 def test_cell_of_another_loss_is_refused(project, monkeypatch):
-    (project / "runs" / "market1501" / "ls.json").write_text(json.dumps(make_run("market1501", "alignedreid")))
-    with pytest.raises(InputError, match="holds the cell market1501-alignedreid, wanted market1501-ls"):
+    (project / "runs" / "market1501" / "ls.json").write_text(
+        json.dumps(make_run("market1501", "alignedreid"))
+    )
+    with pytest.raises(
+        InputError, match="holds the cell market1501-alignedreid, wanted market1501-ls"
+    ):
         call(project, monkeypatch)
 
 
 def test_tables_and_report_run_without_torch():
-    code = "import reid.tables, stages.tables, stages.report, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
+    code = "import reid.results.tables, stages.tables, stages.report, sys; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False
+        ).returncode
+        == 0
+    )

@@ -5,16 +5,19 @@ import pytest
 import torch
 
 from reid.alignment import shortest_path, straight, tile_costs
-from reid.tiles import PRODUCTS, Tile, operand
+from reid.distances.tile import PRODUCTS, Tile, operand
 
 CPU = torch.device("cpu")
-# how far a distance of 8 stripes may be off, summed over up to 15 cells: among near duplicates, and among others
+# how far a distance of 8 stripes may be off, summed over up to 15 cells: among near duplicates,
+# and among others
 TOLERANCES = {"fp32": (2e-5, 2e-6), "bf16": (0.08, 0.02), "int8": (0.08, 0.02)}
 
 
 def random_stripes(images, seed, stripes=8, channels=96):
     rng = np.random.default_rng(seed)
-    return rng.random((images, stripes, channels)).astype(np.float32) ** 4  # uneven, as features are after a ReLU
+    return (
+        rng.random((images, stripes, channels)).astype(np.float32) ** 4
+    )  # uneven, as features are after a ReLU
 
 
 def compute(a, b, precision="fp32"):

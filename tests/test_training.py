@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from reid import training
-from reid.errors import InputError
 from reid.losses import LossSettings, parts
 from reid.model import ModelSettings, Network
-from reid.resuming import Keeper, ResumeSettings, Stopped
-from reid.state import Run, TrainSettings
-from reid.training import TrainingSet
+from reid.runtime.errors import InputError
+from reid.training import loop
+from reid.training.checkpoint import Keeper, ResumeSettings, Stopped
+from reid.training.loop import TrainingSet
+from reid.training.run import Run, TrainSettings
 
 MODEL = ModelSettings(
     trunk="shufflenet_v2_x0_5", last_layer="", height=32, width=32, stripes=8, weights="none", last_stride=2,
@@ -36,9 +36,14 @@ def training_set(people=10, seed=0):
     """Three images of each person, who are of one colour each."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(people), 3)
-    plain = rng.integers(256, size=(people, 1, 1, 3)).repeat(3, 0) * 0.8 + rng.random((3 * people, 32, 32, 3)) * 50
+    plain = (
+        rng.integers(256, size=(people, 1, 1, 3)).repeat(3, 0) * 0.8
+        + rng.random((3 * people, 32, 32, 3)) * 50
+    )
     enlarged = np.pad(plain, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
-    return TrainingSet(plain.astype(np.uint8), enlarged.astype(np.uint8), labels, np.tile([1, 2, 3], people))
+    return TrainingSet(
+        plain.astype(np.uint8), enlarged.astype(np.uint8), labels, np.tile([1, 2, 3], people)
+    )
 
 
 def weights(run):
@@ -46,21 +51,26 @@ def weights(run):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
-    one = training.train(training_set(), MODEL, ALIGNED, SETTINGS)
-    two = training.train(training_set(), MODEL, ALIGNED, SETTINGS)
-    other = training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, seed=1))
+    one = loop.train(training_set(), MODEL, ALIGNED, SETTINGS)
+    two = loop.train(training_set(), MODEL, ALIGNED, SETTINGS)
+    other = loop.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, seed=1))
     assert weights(one) == weights(two)
     assert weights(one)["classifier.weight"] != weights(other)["classifier.weight"]
     assert one.history == two.history
 
 
 def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
-    """A hardest image is drawn on by several anchors; their gradients must be added up in one order."""
+    """A hardest image is drawn on by several anchors; their gradients must be added up in one
+    order.
+    """
     settings = replace(SETTINGS, epochs=1, people=8, images_each=4)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = {weights(training.train(training_set(40), MODEL, ALIGNED, settings))["conv.weight"] for _ in range(4)}
+        found = {
+            weights(loop.train(training_set(40), MODEL, ALIGNED, settings))["conv.weight"]
+            for _ in range(4)
+        }
     finally:
         torch.set_num_threads(threads)
     assert len(found) == 1
@@ -69,7 +79,9 @@ def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
 
 def test_history_tells_losses_images_and_the_schedule():
     rows = []
-    run = training.train(training_set(), MODEL, ALIGNED, SETTINGS, progress=lambda run: rows.append(run.history[-1]))
+    run = loop.train(
+        training_set(), MODEL, ALIGNED, SETTINGS, progress=lambda run: rows.append(run.history[-1])
+    )
     assert rows == run.history
     assert [row["epoch"] for row in rows] == [1, 2]
     assert [row["images"] for row in rows] == [20, 40]  # an epoch is people x images_each images
@@ -83,7 +95,9 @@ def test_history_tells_losses_images_and_the_schedule():
 
 
 def test_the_rate_warms_up_and_falls_in_steps():
-    settings = replace(SETTINGS, learning_rate=0.8, warmup_epochs=4, decay_epochs=3, decay_factor=0.5)
+    settings = replace(
+        SETTINGS, learning_rate=0.8, warmup_epochs=4, decay_epochs=3, decay_factor=0.5
+    )
     rates = [settings.learning_rate_at(epoch) for epoch in range(1, 8)]
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.4, 0.4, 0.4, 0.2])
 
@@ -93,24 +107,38 @@ def test_the_rate_warms_up_and_falls_in_steps():
     [
         (SOFTMAX, {"classification"}),
         (LossSettings(0.0, True, False, 0.0, False), {"classification", "trihard_global"}),
-        (LossSettings(0.0, True, True, 0.0, False), {"classification", "trihard_global", "trihard_local"}),
+        (
+            LossSettings(0.0, True, True, 0.0, False),
+            {"classification", "trihard_global", "trihard_local"},
+        ),
         (LossSettings(0.0, False, True, 0.0, False), {"classification", "trihard_local"}),
         (CENTRE, {"classification", "trihard_global", "trihard_local", "centre"}),
         (
             MUTUAL,
-            {"classification", "trihard_global", "trihard_local", "mutual_classification", "mutual_distances"},
+            {
+                "classification",
+                "trihard_global",
+                "trihard_local",
+                "mutual_classification",
+                "mutual_distances",
+            },
         ),
     ],
 )
 def test_every_composition_trains(loss, terms):
-    run = training.train(training_set(), MODEL, loss, replace(SETTINGS, epochs=1))
-    assert set(run.history[0]) == {"epoch", "loss", "accuracy", "learning_rate", "iterations", "images"} | terms
+    run = loop.train(training_set(), MODEL, loss, replace(SETTINGS, epochs=1))
+    assert (
+        set(run.history[0])
+        == {"epoch", "loss", "accuracy", "learning_rate", "iterations", "images"} | terms
+    )
 
 
 def test_centres_move_towards_their_people_by_the_papers_rate():
     run = Run(2, MODEL, CENTRE, SETTINGS)
     batch, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 0, 1])
-    before = [module.momentum for module in run.networks[0].modules() if hasattr(module, "momentum")]
+    before = [
+        module.momentum for module in run.networks[0].modules() if hasattr(module, "momentum")
+    ]
     assert before  # batch norms: the features of the step are those of its batch
     with torch.no_grad():
         features = run.networks[0](batch).global_features
@@ -130,25 +158,35 @@ def test_two_networks_start_apart_and_both_learn():
 
 def test_the_strong_row_trains_with_everything_on():
     settings = replace(SETTINGS, crop="pad", jitter=0.5, erasing=0.5, warmup_epochs=2)
-    trunk = replace(MODEL, trunk="resnet18", last_layer="layer2", height=64, last_stride=1, bnneck=True)
+    trunk = replace(
+        MODEL, trunk="resnet18", last_layer="layer2", height=64, last_stride=1, bnneck=True
+    )
     data = training_set()
     high = np.repeat(data.plain, 2, axis=1)
-    run = training.train(replace(data, plain=high, enlarged=None), trunk, CENTRE, settings)
+    run = loop.train(replace(data, plain=high, enlarged=None), trunk, CENTRE, settings)
     assert len(run.history) == 2
 
 
 def test_colours_are_learnt():
-    settings = replace(SETTINGS, epochs=15, decay_epochs=15, people=2, images_each=3, learning_rate=3e-3)
-    history = training.train(training_set(), MODEL, SOFTMAX, settings).history
+    settings = replace(
+        SETTINGS, epochs=15, decay_epochs=15, people=2, images_each=3, learning_rate=3e-3
+    )
+    history = loop.train(training_set(), MODEL, SOFTMAX, settings).history
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     assert history[-1]["accuracy"] > history[0]["accuracy"]
 
 
 def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
     settings = replace(
-        SETTINGS, epochs=5, decay_epochs=5, held_out=4, evaluate_epochs=2, keep="best", learning_rate=3e-3
+        SETTINGS,
+        epochs=5,
+        decay_epochs=5,
+        held_out=4,
+        evaluate_epochs=2,
+        keep="best",
+        learning_rate=3e-3,
     )
-    run = training.train(training_set(14), MODEL, SOFTMAX, settings)
+    run = loop.train(training_set(14), MODEL, SOFTMAX, settings)
     assert [row["epoch"] for row in run.history if "held_out_mAP" in row] == [2, 4]
     assert run.people == 10
     measured = {row["epoch"]: row["held_out_mAP"] for row in run.history if "held_out_mAP" in row}
@@ -162,7 +200,7 @@ def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
 def test_held_out_people_of_one_camera_cannot_measure():
     data = replace(training_set(14), camids=np.ones(42, np.int64))
     with pytest.raises(InputError, match="no held-out person has images of two cameras"):
-        training.train(data, MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1))
+        loop.train(data, MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1))
 
 
 class StopsAfter(Keeper):
@@ -181,15 +219,19 @@ class StopsAfter(Keeper):
 
 @pytest.mark.parametrize("steps", [7, 10])
 def test_all_that_a_run_is_made_of_is_saved(steps, tmp_path):
-    """Layers dropped at random, centres, held-out people and the best epoch; stopped within and after an epoch."""
+    """Layers dropped at random, centres, held-out people and the best epoch; stopped within and
+    after an epoch.
+    """
     trunk = replace(MODEL, trunk="efficientnet_b0", bnneck=True)
-    settings = replace(SETTINGS, epochs=3, held_out=4, evaluate_epochs=1, keep="best", erasing=0.5, warmup_epochs=2)
-    unbroken = training.train(training_set(14), trunk, CENTRE, settings)
+    settings = replace(
+        SETTINGS, epochs=3, held_out=4, evaluate_epochs=1, keep="best", erasing=0.5, warmup_epochs=2
+    )
+    unbroken = loop.train(training_set(14), trunk, CENTRE, settings)
     file = tmp_path / f"{'ab' * 16}.pt"
     with pytest.raises(Stopped):
-        training.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, steps))
+        loop.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, steps))
     torch.rand(3)  # whatever happens in between
-    resumed = training.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, 0))
+    resumed = loop.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, 0))
     assert resumed.resumed == 1
     assert resumed.history == unbroken.history
     assert weights(resumed) == weights(unbroken)
@@ -202,15 +244,23 @@ def test_all_that_a_run_is_made_of_is_saved(steps, tmp_path):
 def test_a_run_that_diverged_leaves_no_state(tmp_path):
     file = tmp_path / f"{'ab' * 16}.pt"
     with pytest.raises(InputError, match="has diverged"):
-        training.train(
-            training_set(), MODEL, ALIGNED, replace(SETTINGS, learning_rate=1e30), Keeper(file, ResumeSettings(0.0))
+        loop.train(
+            training_set(),
+            MODEL,
+            ALIGNED,
+            replace(SETTINGS, learning_rate=1e30),
+            Keeper(file, ResumeSettings(0.0)),
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_measuring_changes_nothing():
-    one = training.train(training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1))
-    two = training.train(training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=2))
+    one = loop.train(
+        training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1)
+    )
+    two = loop.train(
+        training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=2)
+    )
     assert weights(one) == weights(two)
 
 
@@ -218,7 +268,9 @@ def test_bf16_is_near_fp32():
     shallow = replace(MODEL, trunk="resnet18", last_layer="layer1")
     batch, labels = torch.randn(16, 3, 32, 32), torch.arange(8).repeat_interleave(2)
     losses = [
-        Run(8, shallow, ALIGNED, replace(SETTINGS, precision=precision)).step(batch, labels)["loss"].item()
+        Run(8, shallow, ALIGNED, replace(SETTINGS, precision=precision))
+        .step(batch, labels)["loss"]
+        .item()
         for precision in ("fp32", "bf16")
     ]
     assert losses[0] != losses[1]
@@ -226,20 +278,31 @@ def test_bf16_is_near_fp32():
 
 
 def test_bf16_is_for_the_trunk_alone():
-    run = Run(8, replace(MODEL, trunk="resnet18", last_layer="layer1"), ALIGNED, replace(SETTINGS, precision="bf16"))
+    run = Run(
+        8,
+        replace(MODEL, trunk="resnet18", last_layer="layer1"),
+        ALIGNED,
+        replace(SETTINGS, precision="bf16"),
+    )
     network, batch = run.networks[0].eval(), torch.randn(4, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         feature_map = network.trunk(batch).float()
     outputs = run._outputs(network, batch)
-    torch.testing.assert_close(outputs.logits, network.classifier(feature_map.mean((2, 3))), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        outputs.logits, network.classifier(feature_map.mean((2, 3))), rtol=1e-6, atol=1e-6
+    )
     assert {one.dtype for one in outputs} == {torch.float32}
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU"
+)
 def test_a_compiled_network_makes_the_same_steps():
     shallow = replace(MODEL, trunk="resnet18", last_layer="maxpool")
     batch, labels = torch.randn(16, 3, 32, 32), torch.arange(8).repeat_interleave(2)
-    plain, compiled = (Run(8, shallow, SOFTMAX, replace(SETTINGS, compile=on)) for on in (False, True))
+    plain, compiled = (
+        Run(8, shallow, SOFTMAX, replace(SETTINGS, compile=on)) for on in (False, True)
+    )
     for _ in range(3):
         expected, found = plain.step(batch, labels)["loss"], compiled.step(batch, labels)["loss"]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -262,23 +325,23 @@ def test_a_step_is_adam_on_the_sum_of_the_terms():
 
 
 def test_labels_count_from_zero_by_sorted_pid():
-    assert training.labels_of(np.array([700, 2, 2, 15])).tolist() == [2, 0, 0, 1]
+    assert loop.labels_of(np.array([700, 2, 2, 15])).tolist() == [2, 0, 0, 1]
 
 
 def test_a_batch_too_large_for_the_people_is_refused():
     with pytest.raises(InputError, match="leaves 3 steps an epoch of 10 training people"):
-        training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, people=3))
+        loop.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, people=3))
 
 
 def test_no_image_at_all_is_refused():
     none = TrainingSet(*(array[:0] for array in vars(training_set()).values()))
     with pytest.raises(InputError, match="holds no image"):
-        training.train(none, MODEL, ALIGNED, SETTINGS)
+        loop.train(none, MODEL, ALIGNED, SETTINGS)
 
 
 def test_divergence_stops_the_run():
     with pytest.raises(InputError, match="has diverged"):
-        training.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, learning_rate=1e30))
+        loop.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, learning_rate=1e30))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +354,10 @@ def test_divergence_stops_the_run():
         ({"images_each": 0}, "must be at least 1"),
         ({"seed": -1}, "must be at least 1"),
         ({"warmup_epochs": -1}, "must be 0 .off. or more"),
-        ({"precision": "fp8"}, "train.precision in params.yaml: got 'fp8', wanted one of fp32, bf16"),
+        (
+            {"precision": "fp8"},
+            "train.precision in params.yaml: got 'fp8', wanted one of fp32, bf16",
+        ),
         ({"keep": "first"}, "train.keep in params.yaml: got 'first', wanted one of last, best"),
         ({"keep": "best"}, "set both held_out"),
         ({"held_out": 3}, "set both held_out"),

@@ -1,4 +1,6 @@
-"""Slow twins that several test files compare with: stripe costs and the cheapest path, straight from the definition."""
+"""Slow twins that several test files compare with: stripe costs and the cheapest path, straight
+from the definition.
+"""
 
 import numpy as np
 

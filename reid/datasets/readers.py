@@ -1,0 +1,161 @@
+"""The datasets that can be read: where their folders are, and whether they hold what is published
+of them.
+
+A dataset is a module with a Reader, and a line of READERS.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from reid.datasets import csv_file, cuhk03, dukemtmcreid, market1501, msmt17, partial_reid
+from reid.datasets.records import Counts, Record, Splits, count
+from reid.runtime.errors import InputError
+
+READERS = {
+    "market1501": market1501.READER,
+    "dukemtmcreid": dukemtmcreid.READER,
+    "cuhk03": cuhk03.READER,
+    "msmt17": msmt17.V1,
+    "msmt17_v2": msmt17.V2,
+    "occludedduke": dukemtmcreid.OCCLUDED,
+    "partialreid": partial_reid.REID,
+    "partialilids": partial_reid.ILIDS,
+    "csv": csv_file.READER,
+}
+
+
+def locate(raw: Path, names: Sequence[str]) -> Path:
+    """The dataset's folder: `raw` itself, a folder in it, or one nested in that, called one of
+    `names` in any case.
+
+    Without names it is `raw`. Raises InputError saying what was looked for and what is there.
+    """
+    raw, wanted = Path(raw), [name.lower() for name in names]
+    if not raw.is_dir():
+        raise InputError(
+            f"the folder of the raw datasets, {raw.absolute()}, is missing: make it and put "
+            f"{[*names, 'your dataset'][0]} there, or name another with `prepare.raw` in "
+            "params.yaml or the environment variable REID_DATA."
+        )
+    if not names:
+        return raw
+    inside = _folders(raw)
+    named = [folder for folder in (raw.absolute(), *inside) if folder.name.lower() in wanted]
+    if not named:
+        raise InputError(
+            f"found no dataset in {raw.absolute()}: looked for a folder {', '.join(names)}; there "
+            f"{'are ' + ', '.join(folder.name for folder in inside[:8]) if inside else 'is no folder at all'}. "
+            "Unpack the archive there, or name another place with `prepare.raw` in params.yaml or "
+            "the environment variable REID_DATA."
+        )
+    found = min(named, key=lambda folder: wanted.index(folder.name.lower()))
+    nested = [folder for folder in _folders(found) if folder.name.lower() in wanted]
+    return nested[0] if nested else found
+
+
+def only_present(splits: Splits, allow_incomplete: bool = False) -> Splits:
+    """The records whose file is there: the lists of some datasets may name more. Raises InputError
+    naming the missing.
+
+    With `allow_incomplete` the missing ones are left out.
+    """
+    kept = {
+        split: [record for record in records if record.extract or record.path.is_file()]
+        for split, records in splits.items()
+    }
+    missing = [
+        str(record.path)
+        for split, records in splits.items()
+        if len(kept[split]) < len(records)
+        for record in sorted({*records} - {*kept[split]}, key=lambda record: record.name)
+    ]
+    if missing and not allow_incomplete:
+        shown = ", ".join(missing[:5]) + (
+            f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
+        )
+        raise InputError(
+            f"{len(missing):,} images are listed, but not there: {shown}. Unpack the archive "
+            "again, or set `prepare.allow_incomplete: true` in params.yaml to use those that are "
+            "there."
+        )
+    return kept
+
+
+def check_counts(
+    folder: Path,
+    splits: Splits,
+    published: Mapping[str, Counts],
+    allow_incomplete: bool = False,
+    names: Callable[[], Mapping[str, list[str]]] | None = None,
+) -> None:
+    """Raise InputError saying by how much `splits`, read in `folder`, differ from their published
+    counts.
+
+    With `names`, the official file names of each split, it also says which are missing.
+    """
+    differences = []
+    for split, counts in published.items():
+        for what, wanted, got in zip(Counts._fields, counts, count(splits[split]), strict=True):
+            if wanted is not None and got != wanted:
+                more = "too many" if got > wanted else "missing"
+                differences.append(
+                    f"{split} has {got:,} {what} of {wanted:,} ({abs(got - wanted):,} {more})"
+                )
+    if differences and not allow_incomplete:
+        raise InputError(
+            f"{folder} is not the dataset as published: "
+            f"{'; '.join(differences)}.{_missing(splits, names)} Unpack the archive again, or set "
+            "`prepare.allow_incomplete: true` in params.yaml to use the folder as it is."
+        )
+
+
+def _missing(splits: Splits, names: Callable[[], Mapping[str, list[str]]] | None) -> str:
+    """A sentence that names the first five missing images of every split, or nothing."""
+    told = []
+    for split, official in (names() if names else {}).items():
+        absent = sorted(set(official) - {record.name for record in splits[split]})
+        more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
+        told += [f"{', '.join(absent[:5])}{more} of {split}"] * bool(absent)
+    return f" Missing are {'; '.join(told)}." if told else ""
+
+
+def check_splits(splits: Splits, wanted: Sequence[str], where: str) -> None:
+    """Raise InputError when a split `wanted` of the dataset that params.yaml's `where` describes
+    has no image.
+    """
+    empty = [split for split in wanted if not splits[split]]
+    if empty:
+        raise InputError(
+            f"`{where}` in params.yaml gives no image for {', '.join(empty)}. A dataset without a "
+            "train split, such as Partial-REID, is for testing: name it as `test` of a source "
+            "with `reader: combined`."
+        )
+
+
+def check_matches(query: Sequence[Record], gallery: Sequence[Record]) -> None:
+    """Raise InputError when no query has a match: a gallery image of the same pid from another
+    camera.
+    """
+    cameras = defaultdict(set)
+    for record in gallery:
+        cameras[record.pid].add(record.camid)
+    if any(cameras[record.pid] - {record.camid} for record in query):
+        return
+    same = [record for record in query if cameras[record.pid]]
+    examples = (
+        f"{record.name} (pid {record.pid}, camera {record.camid}; gallery cameras of this pid: "
+        f"{', '.join(map(str, sorted(cameras[record.pid]))) or 'none'})"
+        for record in query[:3]
+    )
+    raise InputError(
+        f"none of the {len(query):,} query images has a match, a gallery image of the same pid "
+        f"from another camera: {len(same):,} have the person in the gallery, but from their own "
+        f"camera only, and {len(query) - len(same):,} are of people who are not in the gallery. "
+        f"Examples: {'; '.join(examples)}. Check the pids and cameras in the file names."
+    )
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(parent.absolute() / entry.name for entry in os.scandir(parent) if entry.is_dir())

@@ -1,0 +1,78 @@
+"""What every reader gives: the images of each split as records; and how a reader is described to
+the rest.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image of a dataset; pid 0 is a distractor. Without `extract` its bytes are those of the
+    file `path`.
+
+    With `extract` they are what it returns, read when asked for, and `path` is only what to call
+    the image in a message: the file that holds it, then its name in there.
+    """
+
+    path: Path
+    name: str
+    pid: int
+    camid: int
+    extract: Callable[[], bytes] | None = None
+
+    def content(self) -> bytes:
+        """The bytes of the image file. Raises OSError when it cannot be read, or InputError from
+        `extract`.
+        """
+        return self.path.read_bytes() if self.extract is None else self.extract()
+
+
+Splits = dict[str, list[Record]]
+
+
+class Counts(NamedTuple):
+    """What is published of a split: people (distractors are none), images (distractors included),
+    distractors.
+
+    `images` is None where nothing is published.
+    """
+
+    people: int
+    images: int | None
+    distractors: int = 0
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Section `datasets.<name>.source`: the reader's name, and in its subclasses the reader's own
+    keys.
+    """
+
+    reader: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one dataset is read.
+
+    settings: the dataclass of its source. read: the dataset's folder and those settings -> records
+    of train, query and gallery. folders: the names its folder goes by, the official one first;
+    none means the raw folder itself. published: the settings -> the published counts of each
+    split. names: the file names of each split, where there is a list of them, to say which are
+    missing.
+    """
+
+    settings: type[SourceSettings]
+    read: Callable[[Path, Any], Splits]
+    folders: tuple[str, ...]
+    published: Callable[[Any], dict[str, Counts]]
+    names: Callable[[], dict[str, list[str]]] | None = None
+
+
+def count(records: Sequence[Record]) -> Counts:
+    """The people, images and distractors of one split."""
+    distractors = sum(record.pid == 0 for record in records)
+    return Counts(len({record.pid for record in records} - {0}), len(records), distractors)

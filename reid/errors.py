@@ -1,5 +1,0 @@
-"""The one exception that stands for a user's mistake; `reid.command` prints it without a traceback."""
-
-
-class InputError(Exception):
-    """Bad input, told in one paragraph: what, where, got, wanted, and what to do next."""

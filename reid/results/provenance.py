@@ -1,0 +1,77 @@
+"""training.json, read and checked: where a model came from. `reid.training.provenance` writes it.
+
+Of a trained model: environment, data, seed, time, memory. Of a converted one: environment and the
+file it was.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reid.runtime.errors import InputError
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
+
+
+def _is_checksum(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+TEXT: Check = (lambda value: isinstance(value, str) and bool(value), "text")
+COUNT: Check = (lambda value: type(value) is int and value >= 1, "a whole number, at least 1")
+WHOLE: Check = (lambda value: type(value) is int and value >= 0, "a whole number, at least 0")
+NUMBER: Check = (_is_number, "a number, at least 0")
+CHECKSUM: Check = (_is_checksum, "a SHA-256")
+
+TRAINED = {
+    "environment.versions.torch": TEXT,
+    "data.fingerprint": CHECKSUM,
+    "data.people": COUNT,
+    "data.images": COUNT,
+    "seed": WHOLE,
+    "seconds": NUMBER,
+    "images_per_second": NUMBER,
+    "processes": COUNT,
+    "resumed": WHOLE,
+    "kept_epoch": COUNT,
+    "peak_memory_gb": NUMBER,
+}
+CONVERTED = {"environment.versions.torch": TEXT, "converted_from": TEXT, "sha256": CHECKSUM}
+
+
+def read(file: str | Path) -> dict[str, Any]:
+    """What training.json holds: of a trained model, or of a converted one, which has
+    `converted_from`.
+
+    Raises InputError when the file is missing, no JSON, or lacks something, which is named.
+    """
+    again = "It lies beside the model: make both again with the train stage, or with `python -m reid.tools.convert_checkpoint`."
+    try:
+        content = json.loads(Path(file).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}. {again}") from None
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON: {error}. {again}") from None
+    wanted = CONVERTED if isinstance(content, dict) and "converted_from" in content else TRAINED
+    for path, (is_right, words) in wanted.items():
+        value = content
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if not is_right(value):
+            got = "missing" if value is None else repr(value)
+            raise InputError(
+                f"{file} is no training.json: `{path}` is {got}, wanted {words}. {again}"
+            )
+    return content

@@ -1,0 +1,80 @@
+"""Where tensors are computed with: which GPU, or the CPU."""
+
+import functools
+import getpass
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from reid.runtime.errors import InputError
+
+_held: list[FileLock] = []  # of the GPU that is ours until this process ends
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` -> a GPU if there is one, else the CPU; other names are torch's. Raises InputError if
+    it is not there.
+
+    Under torchrun `auto` and `cuda` are the GPU of the process's LOCAL_RANK; else, of several, one
+    that no other such process has, the same at each call. On a GPU fp32 is fp32, in convolutions
+    too.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    if name == "auto" or (name == "cuda" and torch.cuda.is_available()):
+        return _automatic()
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device '{name}' cannot be used: {str(error).splitlines()[0].rstrip('.')}. Choose "
+            "auto, cpu or cuda."
+        ) from None
+    if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1:
+        raise InputError(
+            f"device '{name}' is one GPU, for several processes: choose auto, cpu or cuda."
+        )
+    return device
+
+
+@functools.cache
+def _automatic() -> torch.device:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not gpus:
+        return torch.device("cpu")
+    if "LOCAL_RANK" in os.environ:
+        chosen = int(os.environ["LOCAL_RANK"])
+        if chosen >= gpus:
+            raise InputError(
+                f"got process {chosen + 1} of this machine, which has {gpus} GPUs: start one for "
+                "each."
+            )
+    else:
+        names = [str(torch.cuda.get_device_properties(gpu).uuid) for gpu in range(gpus)]
+        free = [torch.cuda.mem_get_info(gpu)[0] for gpu in range(gpus)]
+        chosen = free_gpu(names, free, Path(tempfile.gettempdir()))
+    torch.cuda.set_device(chosen)
+    return torch.device("cuda", chosen)
+
+
+def free_gpu(names: Sequence[str], free_memory: Sequence[int], folder: Path) -> int:
+    """GPUs' names and bytes free -> the number of the one to take: most free memory first, but
+    none that is taken.
+
+    Taken is one whose lock file in `folder` another process of this user holds; ours is held until
+    this process ends. Where all are taken, the one with most free memory is shared.
+    """
+    ordered = sorted(range(len(names)), key=lambda gpu: -free_memory[gpu])
+    for gpu in ordered:
+        lock = FileLock(folder / f"reid-{getpass.getuser()}-{names[gpu]}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        _held.append(lock)
+        return gpu
+    return ordered[0]

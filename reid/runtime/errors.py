@@ -1,0 +1,7 @@
+"""The one exception that stands for a user's mistake; `reid.runtime.cli` prints it without a
+traceback.
+"""
+
+
+class InputError(Exception):
+    """Bad input, told in one paragraph: what, where, got, wanted, and what to do next."""

@@ -1,0 +1,138 @@
+"""Rank-1 and mAP of the re-ranked distances for every combination of some k1, k2 and lambda, in
+seconds.
+
+What a combination shares with the one before is not computed again: sets and weights depend on k1,
+their mean and the Jaccard distances on k1 and k2, and another lambda is another sum. The scores
+are those of the stages rerank and evaluate; no file lies between.
+"""
+
+import argparse
+import csv
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+from tqdm import tqdm
+
+from reid.arrays import features, matrices, neighbours
+from reid.arrays.matrices import PROTOCOLS, Matrix
+from reid.arrays.neighbours import RANKED, Neighbours
+from reid.reranking.pair_distances import PairDistances, pair_distances
+from reid.reranking.rerank import Jaccard, Mixed, RerankSettings, rerank
+from reid.results import metrics
+from reid.results.metrics import EvaluateSettings, Scores
+from reid.runtime import cli, config
+from reid.runtime.errors import InputError
+
+
+def sweep(
+    distances: Matrix,
+    nearest: Neighbours,
+    missing_pairs: PairDistances,
+    grid: list[RerankSettings],
+    score: Callable[[Matrix], Scores],
+) -> dict[RerankSettings, Scores]:
+    """Distances [Q, G] and neighbours of all Q + G images, as for `reranking.rerank` -> the scores
+    of each settings.
+
+    Holds one matrix [Q, G] of Jaccard distances. Raises InputError when too few neighbours are
+    stored for any settings.
+    """
+    lists = vars(nearest)
+    for settings in grid:
+        rerank.check_neighbours(distances.shape, **lists, settings=settings)
+    found = {}
+    by_k1 = sorted(grid, key=lambda settings: (settings.k1, settings.k2, settings.lambda_value))
+    for k1, same_k1 in itertools.groupby(by_k1, lambda settings: settings.k1):
+        encoding = rerank.encode(**lists, pair_distances=missing_pairs, k1=k1)
+        for k2, same_k2 in itertools.groupby(same_k1, lambda settings: settings.k2):
+            mean = rerank.mean_of_nearest(encoding, nearest.indices, k2)
+            jaccard = rerank.fill(
+                np.empty(distances.shape, np.float32), Jaccard(mean, distances.shape)
+            )
+            for settings in same_k2:
+                found[settings] = score(
+                    Mixed(jaccard, distances, nearest.largest, settings.lambda_value)
+                )
+    return found
+
+
+def table(
+    folders: tuple[Path, Path],
+    protocol: str,
+    grid: list[RerankSettings],
+    settings: EvaluateSettings,
+) -> list[dict[str, Any]]:
+    """Folders of features and distances -> a row for each settings: k1, k2, lambda_value, rank-1
+    and mAP in percent.
+
+    Raises InputError for files that are missing, broken or of different runs, and for too few
+    neighbours.
+    """
+    if protocol not in matrices.protocols_in(folders[1]):
+        raise InputError(
+            f"{folders[1]} has no distances of the protocol {protocol}: name the other with "
+            "--protocol."
+        )
+    gallery, queries = (
+        features.read(folders[0] / split) for split in ("gallery", PROTOCOLS[protocol])
+    )
+    labels = queries.pids, gallery.pids, queries.camids, gallery.camids
+    distances = matrices.read_all(folders[1] / protocol, (len(queries), len(gallery)))
+    nearest = neighbours.read(folders[1] / protocol / "neighbours.npz")
+    rows = {one: dict(vars(one)) for one in grid}
+    with tqdm(total=len(RANKED) * len(grid), desc="sweeping", delay=2, leave=False) as bar:
+        for name in RANKED:
+
+            def score(matrix: Matrix) -> Scores:
+                bar.update()
+                return metrics.score(matrix, *labels, settings)
+
+            missing_pairs = pair_distances(name, queries, gallery)
+            for one, scores in sweep(
+                distances[name], nearest[name], missing_pairs, grid, score
+            ).items():
+                told = metrics.percentages(scores)
+                rows[one] |= {f"{name}_rk_{key}": told[key] for key in ("rank1", "mAP")}
+    return list(rows.values())
+
+
+def main() -> None:
+    """Parse the command line, print the table, and write it where that is asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reid.tools.sweep_reranking", description=__doc__
+    )
+    parser.add_argument(
+        "features", type=Path, help="the folder that the distances were computed of"
+    )
+    parser.add_argument("distances", type=Path, help="folder that the distances stage wrote")
+    several = "one or more (default: that of params.yaml)"
+    parser.add_argument("--k1", type=int, nargs="+", help=several)
+    parser.add_argument("--k2", type=int, nargs="+", help=several)
+    parser.add_argument("--lambda-value", type=float, nargs="+", help=several)
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, default="full", help="default: %(default)s"
+    )
+    parser.add_argument("--out", help="CSV file to write as well")
+    parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
+    args = parser.parse_args()
+
+    params = config.read(args.params)
+    default = vars(config.settings(RerankSettings, config.section(params, "rerank"), "rerank"))
+    wanted = [getattr(args, name) or [value] for name, value in default.items()]
+    grid = [RerankSettings(*values) for values in dict.fromkeys(itertools.product(*wanted))]
+    settings = config.settings(EvaluateSettings, config.section(params, "evaluate"), "evaluate")
+    rows = table((args.features, args.distances), args.protocol, grid, settings)
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
+    if args.out:
+        with cli.whole(args.out) as out, out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    cli.run(main)
