@@ -7,10 +7,7 @@ import re
 import pytest
 from PIL import Image
 
-from reid.datasets.csv_file import OwnSettings
-from reid.datasets.market1501 import Market1501Settings
-from reid.datasets.msmt17 import Msmt17Settings
-from reid.datasets.readers import (
+from reid.datasets import (
     combined,
     csv_file,
     dukemtmcreid,
@@ -20,6 +17,9 @@ from reid.datasets.readers import (
     partial_reid,
     readers,
 )
+from reid.datasets.csv_file import OwnSettings
+from reid.datasets.market1501 import Market1501Settings
+from reid.datasets.msmt17 import Msmt17Settings
 from reid.datasets.records import Counts, Record, SourceSettings, count
 from reid.runtime.errors import InputError
 

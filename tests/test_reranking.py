@@ -11,7 +11,8 @@ import pytest
 
 from reid import jit
 from reid.arrays.matrices import Sum
-from reid.reranking.rerank import RerankSettings, k_reciprocal, rerank
+from reid.reranking import k_reciprocal
+from reid.reranking.rerank import RerankSettings, rerank
 from reid.runtime.errors import InputError
 from tests.twins import slow_path
 

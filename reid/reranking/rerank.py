@@ -15,8 +15,8 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from reid.jit import in_threads
+from reid.reranking import k_reciprocal
 from reid.reranking.k_reciprocal import Rows
-from reid.reranking.rerank import k_reciprocal
 from reid.runtime.errors import InputError
 
 QUERIES_AT_ONCE = 8  # their distances stay in a core's cache
