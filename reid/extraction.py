@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from reid.runtime.settings import Count, settings
 from reid import images
 from reid.arrays import features
 from reid.arrays.npy import ArrayFile
@@ -17,16 +18,12 @@ from reid.runtime.errors import InputError
 from reid.threads import on_all_cores, one_by_one
 
 
-@dataclass(frozen=True)
+@settings
 class ExtractSettings:
     """`extract` in params.yaml: images in a batch, and the device (auto, cpu or cuda)."""
 
-    batch: int
+    batch: Count
     device: str
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError(f"extract.batch in params.yaml: got {self.batch}, wanted at least 1.")
 
 
 def extract(network: Network, split: Split, folder: Path, batch: int, device: torch.device) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reid.runtime.settings import NonNegative, Number, settings
 from reid.alignment import euclidean, pair_costs, pairwise_squares, shortest_path
 from reid.model import Outputs
 from reid.runtime.errors import InputError
@@ -21,32 +22,19 @@ from reid.runtime.errors import InputError
 CENTRE_RATE = 0.5  # alpha of Wen et al., and of Luo et al., CVPRW 2019
 
 
-@dataclass(frozen=True)
+@settings
 class LossSettings:
-    """One entry of `losses` in params.yaml: cross entropy with label smoothing, plus the terms
-    chosen.
+    """One entry of `losses` in params.yaml: cross entropy, label smoothing and the chosen terms.
 
     `centre` is the weight of the centre loss, 0 for none; `mutual` trains two networks that learn
     from each other.
     """
 
-    label_smoothing: float
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)]
     trihard_global: bool
     trihard_local: bool
-    centre: float
+    centre: NonNegative
     mutual: bool
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(
-                f"label_smoothing in params.yaml: got {self.label_smoothing}, wanted a number in "
-                "[0, 1)."
-            )
-        if not 0 <= self.centre < math.inf:
-            raise InputError(
-                f"centre in params.yaml: got {self.centre}, wanted a weight of at least 0, e.g. "
-                "0.0005."
-            )
 
 
 class Others(NamedTuple):

@@ -25,6 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid.runtime.settings import Count, settings
 from reid.runtime.errors import InputError
 
 HEADS = {"avgpool", "fc", "classifier"}
@@ -35,34 +36,22 @@ FAMILIES = (
 STRIPE_CHANNELS = 128
 
 
-@dataclass(frozen=True)
+@settings
 class ModelSettings:
-    """`model` in params.yaml: torchvision's name of the trunk and where it ends, image size,
-    stripes, first weights.
+    """`model` in params.yaml: the trunk and where it ends, image size, stripes, first weights.
 
-    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is.
-    `bnneck` puts a BatchNorm between the global feature and the classifier.
+    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is. `bnneck`
+    puts a BatchNorm between the global feature and the classifier.
     """
 
     trunk: str
     last_layer: str
-    height: int
-    width: int
-    stripes: int
+    height: Annotated[int, Field(ge=32)]
+    width: Annotated[int, Field(ge=32)]
+    stripes: Count
     weights: str
-    last_stride: int
+    last_stride: Literal[1, 2]
     bnneck: bool
-
-    def __post_init__(self) -> None:
-        if self.last_stride not in (1, 2):
-            raise InputError(
-                f"`model.last_stride` in params.yaml: got {self.last_stride}, wanted 1 or 2."
-            )
-        if min(self.height, self.width) < 32 or self.stripes < 1:
-            raise InputError(
-                f"`model` in params.yaml: got height {self.height}, width {self.width}, stripes "
-                f"{self.stripes}; wanted at least 32 x 32 pixels and one stripe."
-            )
 
 
 class Outputs(NamedTuple):

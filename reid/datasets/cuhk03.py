@@ -15,6 +15,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from reid.runtime.settings import settings
 from reid.datasets.filenames import read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
@@ -26,29 +27,13 @@ Cell = tuple[
 ]  # pair, person and column of an image, from 1; columns 1-5 are view 1, 6-10 view 2
 
 
-@dataclass(frozen=True)
+@settings
 class Cuhk03Settings(SourceSettings):
-    """boxes: detected or labeled. protocol: new, or classic, whose test people are those of
-    `split`, 0 to 19.
-    """
+    """boxes: detected or labeled. protocol: new, or classic with the test people of `split`."""
 
-    boxes: str
-    protocol: str
-    split: int
-
-    def __post_init__(self) -> None:
-        """Raises InputError for other choices."""
-        for key, choices in (
-            ("boxes", ("detected", "labeled")),
-            ("protocol", ("new", "classic")),
-            ("split", range(20)),
-        ):
-            if getattr(self, key) not in choices:
-                wanted = "0 to 19" if key == "split" else " or ".join(choices)
-                raise InputError(
-                    f"the CUHK03 source in params.yaml: `{key}` is {getattr(self, key)!r}, wanted "
-                    f"{wanted}."
-                )
+    boxes: Literal["detected", "labeled"]
+    protocol: Literal["new", "classic"]
+    split: Annotated[int, Field(ge=0, le=19)]
 
 
 def read(folder: Path, settings: Cuhk03Settings) -> Splits:

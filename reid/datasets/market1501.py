@@ -4,6 +4,7 @@ import gzip
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reid.runtime.settings import settings
 from reid.datasets.filenames import read_folder, read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
@@ -13,7 +14,7 @@ DISTRACTORS = 500_000
 NAMES = Path(__file__).parent / "names"
 
 
-@dataclass(frozen=True)
+@settings
 class Market1501Settings(SourceSettings):
     """distractors_500k: add the images of distractors_500k.zip to the gallery."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from reid.runtime.settings import settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,9 @@ class Counts(NamedTuple):
     distractors: int = 0
 
 
-@dataclass(frozen=True)
+@settings
 class SourceSettings:
-    """Section `datasets.<name>.source`: the reader's name, and in its subclasses the reader's own
-    keys.
-    """
+    """Section `datasets.<name>.source`: the reader's name, and in subclasses the reader's keys."""
 
     reader: str
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
+from reid.runtime.settings import Count, Fraction, settings
 from reid.jit import in_threads
 from reid.reranking import k_reciprocal
 from reid.reranking.k_reciprocal import Rows
@@ -22,24 +23,16 @@ from reid.runtime.errors import InputError
 QUERIES_AT_ONCE = 8  # their distances stay in a core's cache
 
 
-@dataclass(frozen=True)
+@settings
 class RerankSettings:
-    """The paper's k1, k2 and lambda: size of the reciprocal sets, of the mean, and share of the
-    original distance.
+    """The paper's k1 and k2, sizes of the reciprocal sets and of the mean, and its lambda.
+
+    `lambda_value` is the share of the original distance.
     """
 
-    k1: int
-    k2: int
-    lambda_value: float
-
-    def __post_init__(self) -> None:
-        for name in ("k1", "k2"):
-            if getattr(self, name) < 1:
-                raise InputError(f"rerank.{name}: got {getattr(self, name)}, wanted 1 or more.")
-        if not 0 <= self.lambda_value <= 1:
-            raise InputError(
-                f"rerank.lambda_value: got {self.lambda_value}, wanted a number in [0, 1]."
-            )
+    k1: Count
+    k2: Count
+    lambda_value: Fraction
 
 
 def rerank(

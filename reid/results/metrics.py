@@ -13,28 +13,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
+from reid.runtime.settings import Count, Whole, settings
 from reid.runtime.errors import InputError
 
 RANKS = 50  # length of a CMC curve
 METRICS = "market1501", "cuhk03"
 
 
-@dataclass(frozen=True)
+@settings
 class EvaluateSettings:
     """Which metric, and for `cuhk03` how many galleries to draw from which seed."""
 
-    metric: str
-    draws: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise InputError(
-                f"evaluate.metric in params.yaml: got {self.metric!r}, wanted "
-                f"{' or '.join(METRICS)}."
-            )
-        if self.draws < 1:
-            raise InputError(f"evaluate.draws in params.yaml: got {self.draws}, wanted 1 or more.")
+    metric: Literal["market1501", "cuhk03"]
+    draws: Count
+    seed: Whole
 
 
 class Images(NamedTuple):

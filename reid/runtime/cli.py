@@ -1,8 +1,5 @@
-"""What every stage's command shares: its errors in one paragraph, its outputs whole or not at
-all.
-"""
+"""How every command starts and ends: errors in one paragraph, outputs written whole or not at all."""
 
-import atexit
 import os
 import shutil
 import sys
@@ -14,28 +11,26 @@ from pathlib import Path
 from reid.runtime.errors import InputError
 
 
-def run(
-    main: Callable[[], None], group: Callable[[], AbstractContextManager] | None = None
-) -> None:
-    """Call a stage's `main`; exit with 1 and one paragraph on bad input, with 130 when
-    interrupted.
+def run(main: Callable[[], None]) -> None:
+    """Call the `main` of a command that runs in one process.
 
-    `group` joins the processes of a stage that several can share out
-    (`reid.runtime.distributed.group`). Such a stage starts as REID_PROCESSES processes, if that is
-    set, unless torchrun has started it.
+    Exits with 1 and one paragraph on bad input, and with 130 when interrupted. Stages that several
+    processes share out start by `distributed.run`.
     """
-    try:
-        if group:
-            _start_processes(main)
-        elif _under_torchrun():
+    with exit_codes():
+        if under_torchrun():
             raise InputError(
-                "this stage works in one process: start it without torchrun, as `python -m "
-                "stages...`."
+                "this command works in one process: start it without torchrun, as "
+                f"`python -m {command_name(main)} ...`."
             )
-        with group() if group else nullcontext(), warnings.catch_warnings():
-            warnings.showwarning = _tell
-            _refuse_the_same_path_twice(sys.argv[1:])
-            main()
+        call(main)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn an InputError into its text and exit code 1, and an interrupt into exit code 130."""
+    try:
+        yield
     except InputError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
@@ -43,39 +38,33 @@ def run(
         sys.exit(130)
 
 
-def _tell(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning in the form of an error, without the line of code; by the first of several
-    processes.
-    """
+def call(main: Callable[[], None], group: AbstractContextManager | None = None) -> None:
+    """Call `main` within `group`, with warnings in the form of errors."""
+    with group or nullcontext(), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        _refuse_the_same_path_twice(sys.argv[1:])
+        main()
+
+
+def command_name(main: Callable[[], None]) -> str:
+    """Return the module that holds `main`, as `python -m` takes it."""
+    spec = sys.modules[main.__module__].__spec__
+    return spec.name if spec else main.__module__
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning without the line of code, in the first of several processes."""
     if os.environ.get("RANK", "0") == "0":
         print(f"\nwarning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _start_processes(main: Callable[[], None]) -> None:
-    """Become the stage's REID_PROCESSES processes, which share the cores; return if that is one."""
-    wanted = os.environ.get("REID_PROCESSES") or "1"
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise InputError(
-            f"REID_PROCESSES is {wanted!r}: wanted a whole number of processes, 1 or more."
-        )
-    if int(wanted) == 1 or _under_torchrun():
-        return
-    threads = max((os.cpu_count() or 1) // int(wanted), 1)
-    stage = sys.modules[main.__module__].__spec__.name
-    sys.stdout.flush()
-    os.execve(
-        sys.executable,
-        [sys.executable, "-m", "reid.runtime.launch", wanted, stage, *sys.argv[1:]],
-        {"OMP_NUM_THREADS": str(threads), **os.environ},
-    )
-
-
-def _under_torchrun() -> bool:
-    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
-
-
 def _refuse_the_same_path_twice(arguments: list[str]) -> None:
-    """An output that is also an input would be lost."""
+    """Raise InputError when a path comes twice: an output that is also an input would be lost."""
     paths = [Path(argument).resolve() for argument in arguments if os.path.exists(argument)]
     twice = [path for path in paths if paths.count(path) > 1]
     if twice:
@@ -85,52 +74,60 @@ def _refuse_the_same_path_twice(arguments: list[str]) -> None:
 
 
 @contextmanager
-def whole(output: str | Path, wait: Callable[[], None] | None = None) -> Iterator[Path]:
-    """Yield a path beside `output` to write a file or folder to; it takes `output`'s place only
-    when all went well.
+def atomic_output(output: str | Path) -> Iterator[Path]:
+    """Yield a draft beside `output`, a file or folder to be, that replaces it when all went well.
 
-    A file is replaced. `wait`, with several processes, returns when all have called it; all of
-    them write to one path. Raises InputError when writing fails, and when `output` is a folder
-    that holds something: that is not ours to delete (DVC removes a stage's old outputs itself).
+    Raises InputError when writing fails, and when `output` is a folder that holds something: DVC
+    removes a stage's old outputs itself, and others are not ours to delete.
     """
     output = Path(output)
+    refuse_full_folder(output)
+    draft = draft_of(output)
+    try:
+        start_draft(draft)
+        yield draft
+        finish_draft(draft, output)
+    except OSError as error:
+        remove(draft)
+        raise cannot_write(output, error) from error
+    except BaseException:
+        remove(draft)
+        raise
+
+
+def refuse_full_folder(output: Path) -> None:
+    """Raise InputError when `output` is a folder that is not empty."""
     if output.is_dir() and any(output.iterdir()):
         raise InputError(
             f"the output folder {output} is not empty: name another, or remove it first."
         )
-    draft = output.with_name(f".{output.name}.partial")
-    is_alone = wait is None or not _under_torchrun()
-    is_first, meet = is_alone or os.environ["RANK"] == "0", (lambda: None) if is_alone else wait
-    try:
-        if is_first:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            _remove(draft)
-        meet()
-        yield draft
-        meet()
-        if is_first:
-            _put(draft, output)
-    except BaseException as error:
-        # of several, later: another that misses its file is not to tell of that before this one
-        # has told its error
-        _remove(draft) if is_alone else atexit.register(_remove, draft)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{output} cannot be written: {error}. Name another place, or make room."
-            ) from error
-        raise
 
 
-def _put(draft: Path, output: Path) -> None:
+def draft_of(output: Path) -> Path:
+    """Return the path beside `output` that is written to until all is done."""
+    return output.with_name(f".{output.name}.partial")
+
+
+def start_draft(draft: Path) -> None:
+    """Make the draft's folder, and remove what an earlier process has left of it."""
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    remove(draft)
+
+
+def finish_draft(draft: Path, output: Path) -> None:
+    """Move a draft to the place of `output`, in one step."""
     if output.is_dir():
         output.rmdir()
     os.replace(draft, output)
 
 
-def _remove(path: Path) -> None:
-    """Remove a file or folder as far as it is there and can be: other processes may be removing it
-    too.
-    """
+def cannot_write(output: Path, error: OSError) -> InputError:
+    """Return the error to raise when `output` cannot be written."""
+    return InputError(f"{output} cannot be written: {error}. Name another place, or make room.")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder as far as it is there; other processes may be removing it too."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

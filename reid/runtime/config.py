@@ -1,63 +1,94 @@
-"""params.yaml: one section into the caller's settings dataclass, unknown and missing keys named.
+"""params.yaml: read, and one section of it made the settings class that its user names.
 
 `datasets.<name>.model` and `.train` override keys of the section of the same name, and after them
-those of `losses.<name>`: a row of the tables wins over a dataset.
+those of `losses.<name>`: a row of the tables wins over a dataset. Anchors, merge keys and keys that
+come twice are refused: DVC would read or rewrite them in its own way.
 """
 
-import dataclasses
-import types
-import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
+from reid.runtime import settings
 from reid.runtime.errors import InputError
+from reid.runtime.settings import Settings
 
-Settings = TypeVar("Settings")
 OVERRIDABLE = ("model", "train")
 
 
+class _Loader(yaml.SafeLoader):
+    """A YAML loader that refuses anchors, merge keys and duplicate keys, with the line."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """Compose a node that has no anchor and is no alias."""
+        event = self.peek_event()
+        if getattr(event, "anchor", None):
+            raise InputError(
+                f"line {event.start_mark.line + 1} of {self.name}: got the anchor or alias "
+                f"`{event.anchor}`, wanted the values written out: `dvc exp run -S` drops an "
+                "override of an anchored map."
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping each of whose keys comes once."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value == "<<" or key_node.value in seen:
+                what = "a merge key" if key_node.value == "<<" else f"`{key_node.value}` twice"
+                raise InputError(
+                    f"line {key_node.start_mark.line + 1} of {self.name}: got {what} in one "
+                    "mapping, wanted each key once, written out."
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
 def read(path: str | Path) -> dict[str, Any]:
-    """Read params.yaml. Raises InputError when it is missing or no mapping."""
+    """Read params.yaml. Raises InputError when it is missing, invalid or no mapping."""
     try:
-        params = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            params = yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(
             f"{path} is missing: run from the project's folder, or name the file with --params."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
-    return _mapping(params, str(path))
+    if not isinstance(params, dict):
+        raise InputError(f"{path}: got {params!r}, wanted a mapping such as `loss: alignedreid`.")
+    return params
 
 
-def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
-    """`params[group][name]`, for `losses` (without what it overrides, see `section`) and
-    `datasets`.
+def load(
+    settings_class: type[Settings],
+    params: dict[str, Any],
+    name: str,
+    dataset: str | None = None,
+    loss: str | None = None,
+    **given: Any,
+) -> Settings:
+    """Make `settings_class` of the section `name`, overridden by a dataset and then by a loss.
 
-    Raises InputError with the choices when it is unknown, and when a dataset has another section
-    than its source and what it may override.
+    `given` are keys that the command line gives and params.yaml does not. Raises InputError as
+    `section` does, and with all mistakes in the section at once.
     """
-    found = _whole_entry(params, group, name)
-    if group == "losses":
-        return {key: value for key, value in found.items() if key not in OVERRIDABLE}
-    unknown = sorted(set(map(str, found)) - {"source", *OVERRIDABLE}) if group == "datasets" else []
-    if unknown:
-        raise InputError(
-            f"`datasets.{name}` in params.yaml: unknown: {', '.join(unknown)}; its keys are "
-            f"source, {', '.join(OVERRIDABLE)}. Other sections hold for all datasets alike."
-        )
-    return found
+    values = {**section(params, name, dataset, loss), **given}
+    places = {}
+    for group, chosen in (("datasets", dataset), ("losses", loss)):
+        if chosen is not None:
+            overrides = _overrides(params, group, chosen, name)
+            places |= {key: f"{group}.{chosen}.{name}.{key}" for key in overrides}
+    return settings.make(settings_class, values, name, places)
 
 
 def section(
     params: dict[str, Any], name: str, dataset: str | None = None, loss: str | None = None
 ) -> dict[str, Any]:
-    """The section `name`, with the overrides of `datasets.<dataset>.<name>` and then of
-    `losses.<loss>.<name>`.
+    """Return the section `name` as a mapping, overridden by a dataset's entry and then a loss's.
 
-    Raises InputError for a section, dataset or loss that is not there, and for an override of a
-    key that is not.
+    Raises InputError for a section, dataset or loss that is not there.
     """
     if name not in params:
         raise InputError(
@@ -72,89 +103,45 @@ def section(
     return values
 
 
-def _overrides(params: dict[str, Any], group: str, chosen: str, name: str) -> dict[str, Any]:
-    """What the entry `chosen` of `group` says of the section `name`, all of whose keys that
-    section has.
+def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
+    """Return `params[group][name]`, of `losses` without what it overrides (see `section`).
+
+    Raises InputError with the choices when it is unknown, and when a dataset has another section
+    than its source and what it may override.
     """
-    where, values = f"{group}.{chosen}.{name}", _mapping(params[name], name)
-    overrides = _mapping(_whole_entry(params, group, chosen).get(name), where)
-    unknown = sorted(map(str, set(overrides) - set(values)))
+    values = _whole_entry(params, group, name)
+    if group == "losses":
+        return {key: value for key, value in values.items() if key not in OVERRIDABLE}
+    unknown = sorted(set(map(str, values)) - {"source", *OVERRIDABLE})
     if unknown:
         raise InputError(
-            f"unknown key in {where} of params.yaml: {', '.join(unknown)}; "
-            f"the choices are {', '.join(map(str, values))}."
+            f"`datasets.{name}` in params.yaml: unknown: {', '.join(unknown)}; its keys are "
+            f"source, {', '.join(OVERRIDABLE)}. Other sections hold for all datasets alike."
         )
-    return overrides
+    return values
+
+
+def _overrides(params: dict[str, Any], group: str, chosen: str, name: str) -> dict[str, Any]:
+    """Return what the entry `chosen` of `group` says of the section `name`."""
+    return _mapping(_whole_entry(params, group, chosen).get(name), f"{group}.{chosen}.{name}")
 
 
 def _whole_entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
     choices = _mapping(params.get(group), group)
     if name not in choices:
+        kind = "loss" if group == "losses" else "dataset"
+        there = ", ".join(sorted(map(str, choices))) or "(none is defined)"
         raise InputError(
-            f"unknown {'loss' if group == 'losses' else 'dataset'} '{name}' in params.yaml: choose "
-            f"one of {', '.join(sorted(map(str, choices))) or '(none is defined)'}, or add an "
-            f"entry under `{group}:`."
+            f"unknown {kind} '{name}' in params.yaml: choose one of {there}, or add an entry under "
+            f"`{group}:`."
         )
     return _mapping(choices[name], f"{group}.{name}")
 
 
-def settings(cls: type[Settings], values: dict[str, Any], where: str) -> Settings:
-    """Make the dataclass `cls` of `values`, the section called `where`.
-
-    Raises InputError by name for unknown, missing and wrongly typed keys.
-    """
-    hints = typing.get_type_hints(cls)
-    choices = [field.name for field in dataclasses.fields(cls)]
-    unknown, missing = (
-        sorted(map(str, set(values) - set(choices))),
-        sorted(set(choices) - set(values)),
-    )
-    if unknown or missing:
-        told = [f"unknown: {', '.join(unknown)}"] * bool(unknown)
-        told += [f"missing: {', '.join(missing)}"] * bool(missing)
-        raise InputError(
-            f"`{where}` in params.yaml: {'; '.join(told)}; its keys are exactly "
-            f"{', '.join(choices)}."
-        )
-    return cls(
-        **{key: _typed(value, hints[key], f"{where}.{key}") for key, value in values.items()}
-    )
-
-
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    """`value` if it is a mapping, {} if it is empty; else InputError."""
-    if (value is not None and not isinstance(value, dict)) or (
-        value is None and where.endswith((".yaml", ".yml"))
-    ):
-        raise InputError(f"`{where}`: got {value!r}, wanted a mapping such as `loss: alignedreid`.")
+    """Return `value` if it is a mapping, {} if there is none. Raises InputError for the rest."""
+    if value is not None and not isinstance(value, dict):
+        raise InputError(
+            f"`{where}` in params.yaml: got {value!r}, wanted a mapping such as `key: value`."
+        )
     return value or {}
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type of its field. YAML 1.1 reads `1e-4` as text, so floats are also taken
-    from text.
-    """
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in options:
-        origin = typing.get_origin(option) or option
-        if origin is float and not isinstance(value, bool):
-            try:
-                return float(value)
-            except (TypeError, ValueError):
-                continue
-        if origin is tuple and isinstance(value, list):
-            inner = typing.get_args(option)[0]
-            return tuple(_typed(one, inner, where) for one in value)
-        if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
-            return value
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        bool: "true or false",
-        tuple: "a list",
-    }
-    wanted = " or ".join(
-        names.get(typing.get_origin(option) or option, "a mapping") for option in options
-    )
-    raise InputError(f"`{where}` in params.yaml: got {value!r}, wanted {wanted}.")

@@ -1,13 +1,14 @@
-"""Several processes as one, started by torchrun or by REID_PROCESSES (`reid.runtime.cli`); without
-either, one.
+"""Several processes as one, started by torchrun or by REID_PROCESSES; without either, one.
 
 Collectives here are of CPU tensors, by gloo, so that they are alike with and without GPUs.
 """
 
+import atexit
 import os
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,118 +18,173 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import distributed
+import torch.distributed as dist
 
+from reid.runtime import cli
 from reid.runtime.errors import InputError
 
-LONGEST_WAIT = timedelta(
+TIMEOUT = timedelta(
     days=2
-)  # for the slowest process; gloo notices one that has ended, else torchrun does
-GRACE = 5  # seconds until torchrun, told that one process has failed, stops the others
-SEEN_AFTER = 60  # seconds until a network's file system shows every host a new file
+)  # of the slowest process; one that has ended is noticed
+GRACE_SECONDS = 5  # until torchrun, told that one process has failed, stops the others
+VISIBLE_SECONDS = 60  # until a network's file system shows every host a new file
 Item = TypeVar("Item")
 
 
-def count() -> int:
-    """How many processes work together: 1 without torchrun."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+def world_size() -> int:
+    """Return how many processes work together: 1 without torchrun."""
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number among all, from 0; process 0 makes, merges and tells."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    """Return this process's number among all, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
-def on_this_host() -> int:
-    """How many of the processes share this machine's memory."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", count())) if distributed.is_initialized() else 1
+def local_world_size() -> int:
+    """Return how many of the processes share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if dist.is_initialized() else 1
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call the `main` of a stage that several processes share out, as `cli.run` does for one.
+
+    It starts as REID_PROCESSES processes, if that is set, unless torchrun has started it.
+    """
+    with cli.exit_codes():
+        _start_processes(main)
+        cli.call(main, process_group())
+
+
+def _start_processes(main: Callable[[], None]) -> None:
+    """Become the stage's REID_PROCESSES processes, which share the cores; return if that is one."""
+    wanted = os.environ.get("REID_PROCESSES") or "1"
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise InputError(
+            f"REID_PROCESSES is {wanted!r}: wanted a whole number of processes, 1 or more."
+        )
+    if int(wanted) == 1 or cli.under_torchrun():
+        return
+    threads = max((os.cpu_count() or 1) // int(wanted), 1)
+    launch = [sys.executable, "-m", "reid.runtime.launch", wanted, cli.command_name(main)]
+    sys.stdout.flush()
+    os.execve(
+        sys.executable,
+        [*launch, *sys.argv[1:]],
+        {"OMP_NUM_THREADS": str(threads), **os.environ},
+    )
 
 
 @contextmanager
-def group() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Join torchrun's processes, if it started this one, until the block ends.
 
-    What ends one process ends all: the first that fails tells why, the others leave in silence, by
-    SystemExit, so that all of them clean up.
+    What ends one process ends all: the first that fails reports why, the others leave in silence,
+    by SystemExit, so that all of them clean up.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
     signal.signal(signal.SIGTERM, _stop)
-    store, number, processes = next(distributed.rendezvous("env://"))
+    store, number, processes = next(dist.rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(
-        backend, store=store, rank=number, world_size=processes, timeout=LONGEST_WAIT
+    dist.init_process_group(
+        backend, store=store, rank=number, world_size=processes, timeout=TIMEOUT
     )
-    with _told_once(distributed.PrefixStore("told", store)):
+    with _report_once(dist.PrefixStore("reported", store)):
         yield
-    distributed.destroy_process_group()
+    dist.destroy_process_group()
 
 
-def wait() -> None:
-    """Go on when all processes are here."""
-    largest(np.zeros(1))
+def barrier() -> None:
+    """Return when all processes have called this."""
+    all_max(np.zeros(1))
 
 
-def largest(array: np.ndarray) -> np.ndarray:
-    """The element-wise maximum over all processes of arrays of one shape, at each of them."""
-    if count() == 1:
+def all_max(array: np.ndarray) -> np.ndarray:
+    """Return the element-wise maximum over all processes' arrays of one shape, at each of them."""
+    if world_size() == 1:
         return array
-    found = torch.from_numpy(array.copy())
-    distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    return found.numpy()
+    maximum = torch.from_numpy(array.copy())
+    dist.all_reduce(maximum, dist.ReduceOp.MAX)
+    return maximum.numpy()
 
 
-def gathered(array: np.ndarray) -> list[np.ndarray]:
-    """Every process's array, all of one shape, in the order of the processes: at process 0; at the
-    others, none.
-    """
-    if count() == 1:
+def gather(array: np.ndarray) -> list[np.ndarray]:
+    """Return every process's array, all of one shape, by rank: at rank 0; at the others, none."""
+    if world_size() == 1:
         return [array]
     sent = torch.from_numpy(np.ascontiguousarray(array))
-    found = [torch.empty_like(sent) for _ in range(count())] if rank() == 0 else None
-    distributed.gather(sent, found)
-    return [one.numpy() for one in found or []]
+    received = [torch.empty_like(sent) for _ in range(world_size())] if rank() == 0 else None
+    dist.gather(sent, received)
+    return [tensor.numpy() for tensor in received or []]
 
 
-def share(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's part of a sequence: an unbroken run of it, as long as the others' or one
-    shorter or longer.
+def shard(items: Sequence[Item]) -> Sequence[Item]:
+    """Return this process's unbroken part of a sequence; parts differ in length by one at most."""
+    count = world_size()
+    return items[len(items) * rank() // count : len(items) * (rank() + 1) // count]
+
+
+@contextmanager
+def shared_output(output: str | Path) -> Iterator[Path]:
+    """Yield one draft beside `output` to all processes; rank 0 moves it when all are done.
+
+    Raises InputError as `cli.atomic_output` does.
     """
-    return items[len(items) * rank() // count() : len(items) * (rank() + 1) // count()]
+    if world_size() == 1:
+        with cli.atomic_output(output) as draft:
+            yield draft
+        return
+    output = Path(output)
+    cli.refuse_full_folder(output)
+    draft = cli.draft_of(output)
+    try:
+        if rank() == 0:
+            cli.start_draft(draft)
+        barrier()
+        yield draft
+        barrier()
+        if rank() == 0:
+            cli.finish_draft(draft, output)
+    except BaseException as error:
+        # at exit: a rank that misses its file must not report that before this one its error
+        atexit.register(cli.remove, draft)
+        if isinstance(error, OSError):
+            raise cli.cannot_write(output, error) from error
+        raise
 
 
-def made(folder: Path, make: Callable[[], object]) -> None:
-    """Let process 0 make a folder. Raises InputError when another process does not see it: it is
-    to be shared.
+def create_shared_folder(folder: Path, create: Callable[[], object] | None = None) -> None:
+    """Create `folder` on rank 0, by `create`, and return once every rank sees it.
+
+    Raises InputError after 60 s: all hosts must share a file system.
     """
     if rank() == 0:
-        make()
-    if count() == 1:
+        (create or folder.mkdir)()
+    if world_size() == 1:
         return
-    token = int(largest(np.array([secrets.randbits(62) * (rank() == 0)]))[0])
+    token = int(all_max(np.array([secrets.randbits(62) * (rank() == 0)]))[0])
     sign = folder / f".{token}"
     if rank() == 0:
         sign.touch()
-    wait()
-    until = time.monotonic() + SEEN_AFTER
-    while not _is_there(sign):
-        if time.monotonic() > until:
+    barrier()
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while not _is_listed(sign):
+        if time.monotonic() > deadline:
             raise InputError(
                 f"process {rank()} on {socket.gethostname()} does not see {folder}, which process "
                 "0 has made: all hosts must work in one folder that they share (NFS, Lustre, "
                 "...). Put the project there."
             )
         time.sleep(0.1)
-    wait()
+    barrier()
     if rank() == 0:
         sign.unlink()
 
 
-def _is_there(file: Path) -> bool:
-    """Listing the folder, unlike asking for a file, does not get a network's file system's old
-    answer.
-    """
+def _is_listed(file: Path) -> bool:
+    """Whether a file's folder lists it: network file systems answer for a file from memory."""
     try:
         return file.name in os.listdir(file.parent)
     except OSError:
@@ -141,33 +197,30 @@ def _stop(*_: object) -> None:
 
 
 @contextmanager
-def _told_once(store: distributed.Store) -> Iterator[None]:
+def _report_once(store: dist.Store) -> Iterator[None]:
     """Let the first process that fails raise its error, and the others SystemExit."""
     try:
-        with _patient():
+        with _delay_runtime_errors():
             yield
     except (Exception, KeyboardInterrupt) as error:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # it follows the first process's end, maybe before the telling
+        # SIGTERM follows the first process's end, maybe before its report
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
-            told = store.add("told", 1) > 1
+            is_reported = store.add("reported", 1) > 1
         except RuntimeError:
             raise SystemExit(
-                f"error: process {rank()} lost the others; one of them tells why."
+                f"error: process {rank()} lost the others; one of them reports why."
             ) from None
-        if told:
+        if is_reported:
             raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
         raise
 
 
 @contextmanager
-def _patient() -> Iterator[None]:
-    """What torch calls a RuntimeError is most often another process's end: then torchrun will soon
-    stop this one.
-    """
+def _delay_runtime_errors() -> Iterator[None]:
+    """Wait after a RuntimeError, most often another process's end, after which torchrun stops us."""
     try:
         yield
     except RuntimeError:
-        time.sleep(GRACE)
+        time.sleep(GRACE_SECONDS)
         raise

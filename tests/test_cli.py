@@ -33,7 +33,7 @@ def test_an_interrupt_exits_with_130(capsys):
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
-    with cli.whole(tmp_path / "a" / "out") as draft:
+    with cli.atomic_output(tmp_path / "a" / "out") as draft:
         draft.mkdir()
         (draft / "file").write_text("done")
         assert not (tmp_path / "a" / "out").exists()
@@ -49,7 +49,7 @@ def fail_halfway(draft):
 def test_a_failure_leaves_nothing_and_an_earlier_file_as_it_was(tmp_path):
     (tmp_path / "out").write_text("earlier")
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), cli.whole(tmp_path / "out") as draft:
+        with pytest.raises(ZeroDivisionError), cli.atomic_output(tmp_path / "out") as draft:
             fail_halfway(draft)
     assert (tmp_path / "out").read_text() == "earlier"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -59,7 +59,7 @@ def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "old").touch()
     (tmp_path / "out").mkdir()  # empty, as DVC leaves it
-    with cli.whole(tmp_path / "out") as draft:
+    with cli.atomic_output(tmp_path / "out") as draft:
         draft.mkdir()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert not list((tmp_path / "out").iterdir())
@@ -67,7 +67,7 @@ def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
 
 def test_a_file_takes_the_place_of_an_empty_folder(tmp_path):
     (tmp_path / "out").mkdir()
-    with cli.whole(tmp_path / "out") as draft:
+    with cli.atomic_output(tmp_path / "out") as draft:
         draft.write_text("done")
     assert (tmp_path / "out").read_text() == "done"
 
@@ -75,7 +75,10 @@ def test_a_file_takes_the_place_of_an_empty_folder(tmp_path):
 def test_places_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file" / "below", tmp_path / "file"):
-        with pytest.raises(InputError, match="cannot be written"), cli.whole(place) as draft:
+        with (
+            pytest.raises(InputError, match="cannot be written"),
+            cli.atomic_output(place) as draft,
+        ):
             draft.mkdir()
     assert (tmp_path / "file").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -93,6 +96,9 @@ def test_an_output_that_is_an_input_is_refused(tmp_path, monkeypatch):
 def test_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "mine").touch()
-    with pytest.raises(InputError, match=r"docs is not empty"), cli.whole(tmp_path / "docs"):
+    with (
+        pytest.raises(InputError, match=r"docs is not empty"),
+        cli.atomic_output(tmp_path / "docs"),
+    ):
         pass
     assert (tmp_path / "docs" / "mine").exists()

@@ -113,7 +113,7 @@ def test_what_all_find_wrong_is_told_once(copied, params_file):
 def test_a_number_of_processes_that_cannot_be_is_refused(value, monkeypatch):
     monkeypatch.setenv("REID_PROCESSES", value)
     with pytest.raises(SystemExit, match=f"REID_PROCESSES is '{value}': wanted a whole number"):
-        cli.run(pytest.fail, distributed.group)
+        distributed.run(pytest.fail)
 
 
 @pytest.mark.parametrize("value", ["", "1"])
@@ -121,13 +121,14 @@ def test_one_process_is_this_one(value, monkeypatch):
     monkeypatch.setenv("REID_PROCESSES", value)
     monkeypatch.setattr("sys.argv", ["stage"])
     seen = []
-    cli.run(
-        lambda: seen.append((distributed.rank(), distributed.count(), distributed.on_this_host())),
-        distributed.group,
+    distributed.run(
+        lambda: seen.append(
+            (distributed.rank(), distributed.world_size(), distributed.local_world_size())
+        )
     )
     assert seen == [(0, 1, 1)]
-    assert distributed.share(range(5)) == range(5)
-    assert distributed.gathered(np.arange(3))[0].tolist() == [0, 1, 2]
+    assert distributed.shard(range(5)) == range(5)
+    assert distributed.gather(np.arange(3))[0].tolist() == [0, 1, 2]
 
 
 def test_cores_are_shared_out_unless_threads_are_set(monkeypatch):
@@ -140,7 +141,7 @@ def test_cores_are_shared_out_unless_threads_are_set(monkeypatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         if threads:
             monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        cli.run(lambda: None, distributed.group)
+        distributed.run(lambda: None)
     assert [call[2]["OMP_NUM_THREADS"] for call in started] == ["2", "7"]
     assert started[0][1][-4:] == ["5", __name__, "one", "two"]
 
@@ -148,7 +149,7 @@ def test_cores_are_shared_out_unless_threads_are_set(monkeypatch):
 def test_a_stage_for_one_process_refuses_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit, match="this stage works in one process"):
+    with pytest.raises(SystemExit, match="this command works in one process"):
         cli.run(pytest.fail)
 
 
@@ -158,28 +159,28 @@ def second(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    monkeypatch.setattr(distributed, "count", lambda: 2)
-    monkeypatch.setattr(distributed, "largest", lambda array: np.array([42]))
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_max", lambda array: np.array([42]))
 
 
 def test_a_folder_that_another_host_does_not_see_is_named(second, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "SEEN_AFTER", 0)
+    monkeypatch.setattr(distributed, "VISIBLE_SECONDS", 0)
     (tmp_path / "stale").mkdir()  # of the same name, on this host's own disk
     for folder in (tmp_path / "none", tmp_path / "stale"):
         with pytest.raises(
             InputError, match=rf"does not see .*{folder.name}, which process 0 has made"
         ):
-            distributed.made(folder, pytest.fail)
+            distributed.create_shared_folder(folder, pytest.fail)
     (tmp_path / "stale" / ".42").touch()
-    distributed.made(tmp_path / "stale", pytest.fail)
+    distributed.create_shared_folder(tmp_path / "stale", pytest.fail)
 
 
 def test_shares_are_unbroken_and_alike(monkeypatch):
-    monkeypatch.setattr(distributed, "count", lambda: 4)
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
     shares = []
     for rank in range(4):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        shares.append(list(distributed.share(range(10))))
+        shares.append(list(distributed.shard(range(10))))
     assert [item for share in shares for item in share] == list(range(10))
     assert {len(share) for share in shares} == {2, 3}
 
@@ -189,7 +190,7 @@ def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_fir
 ):
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "of the first").touch()
-    with cli.whole(tmp_path / "out", lambda: None) as draft:
+    with distributed.shared_output(tmp_path / "out") as draft:
         (draft / "of the second").touch()
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     assert len(list((tmp_path / ".out.partial").iterdir())) == 2
@@ -197,9 +198,9 @@ def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_fir
 
 def test_a_process_that_fails_removes_the_draft_but_tells_first(second, tmp_path, monkeypatch):
     at_exit = []
-    monkeypatch.setattr(cli.atexit, "register", lambda *call: at_exit.append(call))
+    monkeypatch.setattr(distributed.atexit, "register", lambda *call: at_exit.append(call))
     (tmp_path / ".out.partial").mkdir()
-    with pytest.raises(InputError, match="broken"), cli.whole(tmp_path / "out", lambda: None):
+    with pytest.raises(InputError, match="broken"), distributed.shared_output(tmp_path / "out"):
         raise InputError("broken")
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
     for function, *arguments in at_exit:
@@ -213,10 +214,10 @@ def test_a_process_that_fails_removes_the_draft_but_tells_first(second, tmp_path
 def test_the_first_that_fails_tells(error, code, monkeypatch):
     monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
     store = torch_distributed.HashStore()
-    with pytest.raises(error), distributed._told_once(store):
+    with pytest.raises(error), distributed._report_once(store):
         raise error
     for _ in range(2):
-        with pytest.raises(SystemExit) as stopped, distributed._told_once(store):
+        with pytest.raises(SystemExit) as stopped, distributed._report_once(store):
             raise error
         assert stopped.value.code == code
 
@@ -224,7 +225,7 @@ def test_the_first_that_fails_tells(error, code, monkeypatch):
 def test_a_stages_own_exit_passes():
     with (
         pytest.raises(SystemExit) as stopped,
-        distributed._told_once(torch_distributed.HashStore()),
+        distributed._report_once(torch_distributed.HashStore()),
     ):
         sys.exit(75)
     assert stopped.value.code == 75
