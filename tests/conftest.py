@@ -91,9 +91,9 @@ def finished(params_file, tmp_path_factory):
     """A folder in which every stage has run once on the tiny benchmark, for the loss `ls`."""
     at = tmp_path_factory.mktemp("finished")
     settings = ("--params", params_file)
-    cell = ("--dataset", "synthetic", "--loss", "ls")
+    cell = ("--dataset", "synthetic", "--loss", "ls", "--seed", 0)
     assert run_stage("prepare", "synthetic", at / "data", *settings) == 0
-    assert run_stage("train", at / "data", at / "model", *cell, *settings) == 0
+    assert run_stage("train", at / "data/train", at / "model", *cell, *settings) == 0
     assert (
         run_stage(
             "extract", at / "data", at / "model/model.safetensors", at / "features", *settings
@@ -105,7 +105,7 @@ def finished(params_file, tmp_path_factory):
     folders = (at / "features", at / "distances", at / "reranked")
     trained = ("--training", at / "model/training.json")
     assert (
-        run_stage("evaluate", *folders, at / "runs/synthetic/ls.json", *cell, *trained, *settings)
+        run_stage("evaluate", *folders, at / "runs/synthetic/ls/0.json", *cell, *trained, *settings)
         == 0
     )
     return at

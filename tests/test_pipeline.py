@@ -17,12 +17,21 @@ import pytest
 import yaml
 from PIL import Image
 
-from reid.results.tables import COLUMNS
+from reid.arrays.names import COLUMNS
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("dvc", path=str(Path(sys.executable).parent)) is None, reason="needs dvc"
-)
+modify_yaml = pytest.importorskip("dvc.utils.serialize", reason="needs dvc").modify_yaml
+
+
+def update(written, params):
+    """Make a mapping hold what `params` holds, key by key, so that comments and style stay."""
+    for key in [key for key in written if key not in params]:
+        del written[key]
+    for key, value in params.items():
+        if isinstance(value, dict) and isinstance(written.get(key), dict):
+            update(written[key], value)
+        elif written.get(key) != value:
+            written[key] = value
 
 
 class Clone:
@@ -45,7 +54,8 @@ class Clone:
             ):
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / file, folder / file)
-        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        with modify_yaml(folder / "params.yaml") as written:  # as `dvc exp run -S` writes it
+            update(written, params)
         self("git", "init", "-q")
         self("git", "config", "user.name", "Test")
         self("git", "config", "user.email", "test@example.org")
@@ -104,11 +114,11 @@ def clone(params, tmp_path_factory):
 
 
 def test_repro_runs_every_cell_and_writes_the_tables(clone):
-    cells = {f"{stage}@synthetic-{loss}" for stage in CELL for loss in ("softmax", "ls")}
+    cells = {f"{stage}@synthetic-{loss}-0" for stage in CELL for loss in ("softmax", "ls")}
     assert set(clone.first) == {"prepare@synthetic", "tables", "report"} | cells
     names = {
         "metrics/report.json",
-        *(f"metrics/runs/synthetic/{loss}.json" for loss in ("softmax", "ls")),
+        *(f"metrics/runs/synthetic/{loss}/0.json" for loss in ("softmax", "ls")),
     }
     names |= {
         f"metrics/tables/synthetic{variant}.{kind}"
@@ -158,17 +168,18 @@ def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
     byte by byte.
     """
     before = without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD~1").strip())
-    history = (clone.folder / "models/synthetic/ls/history.csv").read_bytes()
+    history = (clone.folder / "models/synthetic/ls/0/history.csv").read_bytes()
     assert len(clone.ran("dvc", "repro", "--force")) == 13
     assert (
         without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD").strip()) == before
     )
-    assert (clone.folder / "models/synthetic/ls/history.csv").read_bytes() == history
+    assert (clone.folder / "models/synthetic/ls/0/history.csv").read_bytes() == history
     clone.commit("again")
 
 
 def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
     assert clone.ran("dvc", "exp", "run", "-S", "loss=ls") == ["report"]
+    assert clone("git", "diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
     assert clone.report()["loss"] == "ls"
     difference = json.loads(clone("dvc", "metrics", "diff", "--all", "--json"))
     changes = (
@@ -205,8 +216,8 @@ def test_an_experiment_on_the_report_trains_one_cell_only(clone):
         "-S",
         "datasets.synthetic.train.learning_rate=0.01",
     )
-    assert ran == [*(f"{stage}@synthetic-ls" for stage in CELL), "report"]
-    run = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())
+    assert ran == [*(f"{stage}@synthetic-ls-0" for stage in CELL), "report"]
+    run = json.loads((clone.folder / "metrics/runs/synthetic/ls/0.json").read_text())
     assert run["provenance"]["train"]["learning_rate"] == 0.01
     clone("git", "checkout", "-q", ".")
     clone("dvc", "checkout", "-q")
@@ -215,12 +226,43 @@ def test_an_experiment_on_the_report_trains_one_cell_only(clone):
 def test_another_k1_reranks_and_evaluates_and_no_more(clone):
     ran = clone.ran("dvc", "exp", "run", "-S", "rerank.k1=10")
     cells = {
-        f"{stage}@synthetic-{loss}"
+        f"{stage}@synthetic-{loss}-0"
         for stage in ("rerank", "evaluate")
         for loss in ("softmax", "ls")
     }
     assert set(ran) == cells | {"tables", "report"}
     clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
+
+
+def test_another_seed_of_partial_queries_trains_nothing(clone):
+    ran = clone.ran("dvc", "exp", "run", "report", "-S", "prepare.partial_seed=1")
+    cells = [f"{stage}@synthetic-softmax-0" for stage in CELL if stage != "train"]
+    assert ran == ["prepare@synthetic", *cells, "report"]
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
+
+
+def test_another_seed_trains_one_more_of_each_cell_and_the_tables_show_the_spread(clone):
+    before = clone.report()
+    ran = clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0,1]")
+    cells = {f"{stage}@synthetic-{loss}-1" for stage in CELL for loss in ("softmax", "ls")}
+    assert set(ran) == cells | {"tables", "report"}
+    runs = [
+        json.loads((clone.folder / f"metrics/runs/synthetic/softmax/{seed}.json").read_text())
+        for seed in (0, 1)
+    ]
+    both, report = [run["full"]["dmli"]["mAP"] for run in runs], clone.report()
+    assert report["seeds"] == [0, 1]
+    assert report["full"]["dmli"]["mAP"] == pytest.approx(sum(both) / 2, abs=1e-4)
+    assert "Softmax, 2 seeds" in (clone.folder / "metrics/tables/synthetic.md").read_text()
+    # the file of a seed that is no longer named stays, and counts for nothing
+    clone.commit("two seeds")
+    assert set(clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0]")) == {"tables", "report"}
+    assert (clone.folder / "metrics/runs/synthetic/softmax/1.json").exists()
+    assert clone.report() == before
+    clone("git", "checkout", "-q", ".")
+    clone("git", "reset", "-q", "--hard", "HEAD~1")
     clone("dvc", "checkout", "-q")
 
 
@@ -243,7 +285,7 @@ def test_a_queued_grid_of_headlines(clone):
     assert {report["loss"] for report in reports} == {"softmax", "ls"}
     for report in reports:
         run = json.loads(
-            (clone.folder / f"metrics/runs/synthetic/{report['loss']}.json").read_text()
+            (clone.folder / f"metrics/runs/synthetic/{report['loss']}/0.json").read_text()
         )
         assert report["full"]["dmli"]["mAP"] == run["full"]["dmli"]["mAP"]
 
@@ -273,7 +315,7 @@ def killed_in_training(clone, *command):
 def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_path):
     file, before = clone.folder / "params.yaml", (clone.folder / "params.yaml").read_text()
     params = yaml.safe_load(before)
-    changed = {"epochs": 12, "seed": len("".join(how))}  # nothing to take from a cache
+    changed = {"epochs": 12, "weight_decay": len("".join(how)) / 1e5}  # in no cache
     params["datasets"]["synthetic"]["train"] |= changed
     file.write_text(yaml.safe_dump(params, sort_keys=False))
     killed_in_training(clone, "dvc", *how)
@@ -281,10 +323,10 @@ def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_p
     assert list((clone.folder / "unfinished").iterdir()) == []
     if "--temp" in how:
         clone("dvc", "exp", "apply", "killed-once")
-    model = clone.folder / "models/synthetic/softmax"
+    model = clone.folder / "models/synthetic/softmax/0"
     assert json.loads((model / "training.json").read_text())["resumed"] == 1
-    cell = ("--dataset", "synthetic", "--loss", "softmax")
-    clone(sys.executable, "-m", "stages.train", "data/synthetic", str(tmp_path / "unbroken"), *cell)
+    cell = ("--dataset", "synthetic", "--loss", "softmax", "--seed", "0")
+    clone(sys.executable, "-m", "stages.train", "data/synthetic/train", str(tmp_path / "unbroken"), *cell)
     for name in ("model.safetensors", "history.csv"):
         assert (model / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
     clone("git", "checkout", "-q", ".")
@@ -321,7 +363,7 @@ def test_market1501_as_its_authors_distribute_it(clone, tmp_path, monkeypatch):
     ran = clone.ran(
         "dvc", "exp", "run", "report", *(f"-S{key}={value}" for key, value in settings.items())
     )
-    assert ran == ["prepare@market1501", *(f"{stage}@market1501-ls" for stage in CELL), "report"]
+    assert ran == ["prepare@market1501", *(f"{stage}@market1501-ls-0" for stage in CELL), "report"]
     statistics = json.loads((clone.folder / "data/market1501/statistics.json").read_text())
     assert statistics["train"]["people"] == 12
     assert statistics["query"]["people"] == 6

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from reid.results.tables import COLUMNS
+from reid.arrays.names import COLUMNS
 from tests.conftest import run_stage
 
 STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
@@ -19,12 +19,14 @@ STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tab
 def test_every_stage_writes_its_files(finished):
     names = {str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file()}
     splits = ("query", "query_partial", "gallery")
-    expected = {f"data/{split}.zip" for split in ("train", *splits)} | {
-        "data/manifest.csv",
-        "data/statistics.json",
+    expected = {
+        f"data/{split}/{name}"
+        for split in ("train", *splits)
+        for name in ("images.zip", "manifest.csv")
     }
+    expected.add("data/statistics.json")
     expected |= {f"model/{name}" for name in ("model.safetensors", "history.csv", "training.json")}
-    expected.add("runs/synthetic/ls.json")
+    expected.add("runs/synthetic/ls/0.json")
     arrays = ("global_features", "stripes", "pids", "camids")
     expected |= {f"features/{split}/{name}.npy" for split in splits for name in arrays}
     for protocol in ("full", "partial"):
@@ -37,10 +39,10 @@ def test_every_stage_writes_its_files(finished):
 
 
 def test_a_run_has_every_column_of_both_protocols(finished):
-    run = json.loads((finished / "runs/synthetic/ls.json").read_text())
-    assert (run["dataset"], run["loss"], run["trunk"]) == ("synthetic", "ls", "resnet18")
+    run = json.loads((finished / "runs/synthetic/ls/0.json").read_text())
+    assert [run[key] for key in ("dataset", "loss", "seed", "trunk")] == ["synthetic", "ls", 0, "resnet18"]
     for protocol in ("full", "partial"):
-        assert tuple(run[protocol]) == tuple(COLUMNS)
+        assert tuple(run[protocol]) == COLUMNS
         for scores in run[protocol].values():
             assert set(scores) == {"rank1", "rank5", "rank10", "rank20", "mAP"}
             assert 0 <= scores["rank1"] <= scores["rank5"] <= scores["rank20"] <= 100
@@ -99,7 +101,9 @@ def test_a_mistake_gives_one_paragraph_exit_code_one_and_no_traceback(tmp_path, 
         params_file,
     ]
     done = subprocess.run(
-        [*command, "--dataset", "synthetic", "--loss", "ls"], capture_output=True, text=True
+        [*command, "--dataset", "synthetic", "--loss", "ls", "--seed", "0"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -118,13 +122,13 @@ def changed(params_file, tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda p: p["train"].update(epoch=3), "unknown: epoch"),
-        (lambda p: p["train"].pop("margin"), "missing: margin"),
+        (lambda p: p["train"].update(epoch=3), "`train.epoch` is unknown"),
+        (lambda p: p["train"].pop("margin"), "`train.margin` is missing"),
         (
             lambda p: p["datasets"]["synthetic"]["train"].update(step=3),
-            "unknown key in datasets.synthetic.train",
+            "`datasets.synthetic.train.step` is unknown",
         ),
-        (lambda p: p["losses"]["ls"].update(center=True), "unknown: center"),
+        (lambda p: p["losses"]["ls"].update(center=True), "`losses.ls.center` is unknown, maybe `centre`"),
         (
             lambda p: p["losses"].pop("ls"),
             "unknown loss 'ls' in params.yaml: choose one of alignedreid, mutual, softmax",
@@ -146,12 +150,14 @@ def test_train_names_what_is_wrong_in_params(change, told, finished, params_file
     params = changed(params_file, tmp_path, change)
     code = run_stage(
         "train",
-        finished / "data",
+        finished / "data/train",
         tmp_path / "out",
         "--dataset",
         "synthetic",
         "--loss",
         "ls",
+        "--seed",
+        0,
         "--params",
         params,
     )
@@ -160,10 +166,10 @@ def test_train_names_what_is_wrong_in_params(change, told, finished, params_file
 
 
 def test_extract_names_a_corrupt_image(copied, params_file):
-    pack = bytearray((copied / "data/gallery.zip").read_bytes())
+    pack = bytearray((copied / "data/gallery/images.zip").read_bytes())
     start = pack.find(b"\xff\xd8\xff")
     pack[start + 300 : start + 400] = bytes(100)
-    (copied / "data/gallery.zip").write_bytes(pack)
+    (copied / "data/gallery/images.zip").write_bytes(pack)
     model = copied / "model/model.safetensors"
     code = run_stage("extract", copied / "data", model, copied / "out", "--params", params_file)
     assert ".jpg" in code
@@ -236,7 +242,7 @@ def test_evaluate_without_a_cell_is_for_features_of_other_systems(finished, para
     assert run_stage("evaluate", *folders, "--params", params_file) == 0
     run = json.loads((tmp_path / "out.json").read_text())
     assert set(run) == {"counts", "full", "partial"}
-    assert run["full"] == json.loads((finished / "runs/synthetic/ls.json").read_text())["full"]
+    assert run["full"] == json.loads((finished / "runs/synthetic/ls/0.json").read_text())["full"]
 
 
 def test_distances_refuse_queries_of_another_model(copied, params_file):

@@ -1,4 +1,4 @@
-"""How every command starts and ends: errors in one paragraph, outputs written whole or not at all."""
+"""How every command starts and ends: errors in one paragraph, outputs whole or not at all."""
 
 import os
 import shutil

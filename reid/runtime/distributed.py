@@ -218,7 +218,7 @@ def _report_once(store: dist.Store) -> Iterator[None]:
 
 @contextmanager
 def _delay_runtime_errors() -> Iterator[None]:
-    """Wait after a RuntimeError, most often another process's end, after which torchrun stops us."""
+    """Wait after a RuntimeError, most often of another's end, after which torchrun stops all."""
     try:
         yield
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Settings classes: a section of params.yaml as a frozen pydantic dataclass, ranges beside its keys.
+"""Settings classes: a section of params.yaml as a frozen dataclass, with ranges beside its keys.
 
 Types are strict: `true` is no number and `33.0` no whole number. YAML 1.1 reads `1e-4` as text, so
 a `Number` is also taken from text that spells one.

@@ -188,17 +188,15 @@ def main() -> None:
         prog="python -m reid.tools.convert_checkpoint", description=__doc__
     )
     parser.add_argument("checkpoint", help="a *.pth.tar of the published code")
-    parser.add_argument("out", help="folder to write, e.g. models/market1501/alignedreid")
+    parser.add_argument("out", help="folder to write, e.g. models/market1501/alignedreid/0")
     parser.add_argument(
         "--dataset", help="whose overrides under `datasets` in params.yaml apply (default: none)"
     )
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
-    values = config.section(config.read(args.params), "model", args.dataset)
+    settings = config.load(ModelSettings, config.read(args.params), "model", args.dataset)
     checkpoint = read(args.checkpoint)
-    network = to_network(
-        checkpoint, config.settings(ModelSettings, values, "model"), args.checkpoint
-    )
+    network = to_network(checkpoint, settings, args.checkpoint)
     with cli.whole(args.out) as out:
         out.mkdir()
         model.save(network, out / "model.safetensors")
@@ -206,15 +204,16 @@ def main() -> None:
         provenance.write(
             out / "training.json", provenance.converted(Path(args.checkpoint), checkpoint.epoch)
         )
-    epoch = "of an unknown epoch" if checkpoint.epoch is None else f"of epoch {checkpoint.epoch}"
-    rank1 = (
-        ""
-        if checkpoint.rank1 is None
-        else f", with a rank-1 of {checkpoint.rank1:.1%} as it says itself"
-    )
-    print(
-        f"{network.settings.trunk} {epoch}, trained on {network.people} people{rank1}: {args.out}"
-    )
+    print(f"{description(checkpoint, network)}: {args.out}")
+
+
+def description(checkpoint: Checkpoint, network: Network) -> str:
+    """Return what a checkpoint says of itself: trunk, epoch, people and rank-1."""
+    epoch = "an unknown epoch" if checkpoint.epoch is None else f"epoch {checkpoint.epoch}"
+    text = f"{network.settings.trunk} of {epoch}, trained on {network.people} people"
+    if checkpoint.rank1 is None:
+        return text
+    return f"{text}, with a rank-1 of {checkpoint.rank1:.1%} as it says itself"
 
 
 if __name__ == "__main__":

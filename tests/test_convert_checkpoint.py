@@ -315,12 +315,12 @@ def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, m
     torch.save(published(network), tmp_path / "best.pth.tar")
     command = (
         tmp_path / "best.pth.tar",
-        tmp_path / "models/synthetic/ls",
+        tmp_path / "models/synthetic/ls/0",
         "--dataset",
         "synthetic",
     )
     run(monkeypatch, *command, "--params", tmp_path / "params.yaml")
-    out = tmp_path / "models/synthetic/ls"
+    out = tmp_path / "models/synthetic/ls/0"
     assert sorted(file.name for file in out.iterdir()) == [
         "history.csv",
         "model.safetensors",
@@ -369,15 +369,15 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
         "-m",
         "reid.tools.convert_checkpoint",
         "best.pth.tar",
-        "models/synthetic/ls",
+        "models/synthetic/ls/0",
         "--dataset",
         "synthetic",
     )
-    clone("dvc", "commit", "--force", "train@synthetic-ls")
-    cell = [f"{stage}@synthetic-ls" for stage in ("extract", "distances", "rerank", "evaluate")]
+    clone("dvc", "commit", "--force", "train@synthetic-ls-0")
+    cell = [f"{stage}@synthetic-ls-0" for stage in ("extract", "distances", "rerank", "evaluate")]
     assert clone.ran("dvc", "repro") == [*cell, "tables", "report"]
     assert_same_features(
-        model.load(clone.folder / "models/synthetic/ls/model.safetensors"), network
+        model.load(clone.folder / "models/synthetic/ls/0/model.safetensors"), network
     )
     made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())[
         "provenance"
