@@ -49,29 +49,31 @@ TRAINED = {
     "peak_memory_gb": NUMBER,
 }
 CONVERTED = {"environment.versions.torch": TEXT, "converted_from": TEXT, "sha256": CHECKSUM}
+REMEDY = (
+    "It lies beside the model: make both again with the train stage, or with `python -m "
+    "reid.tools.convert_checkpoint`."
+)
 
 
 def read(file: str | Path) -> dict[str, Any]:
-    """What training.json holds: of a trained model, or of a converted one, which has
-    `converted_from`.
+    """Read training.json of a trained model, or of a converted one, which has `converted_from`.
 
     Raises InputError when the file is missing, no JSON, or lacks something, which is named.
     """
-    again = "It lies beside the model: make both again with the train stage, or with `python -m reid.tools.convert_checkpoint`."
     try:
         content = json.loads(Path(file).read_bytes())
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}. {again}") from None
+        raise InputError(f"cannot read {file}: {error.strerror or error}. {REMEDY}") from None
     except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}. {again}") from None
-    wanted = CONVERTED if isinstance(content, dict) and "converted_from" in content else TRAINED
-    for path, (is_right, words) in wanted.items():
+        raise InputError(f"{file} is not valid JSON: {error}. {REMEDY}") from None
+    is_converted = isinstance(content, dict) and "converted_from" in content
+    for path, (is_valid, wanted) in (CONVERTED if is_converted else TRAINED).items():
         value = content
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        if not is_right(value):
+        if not is_valid(value):
             got = "missing" if value is None else repr(value)
             raise InputError(
-                f"{file} is no training.json: `{path}` is {got}, wanted {words}. {again}"
+                f"{file} is no training.json: `{path}` is {got}, wanted {wanted}. {REMEDY}"
             )
     return content
