@@ -35,6 +35,24 @@ def describe(
 
     Raises InputError for an unknown dataset or loss, and for another seed than that of `training`.
     """
+    _check_seed(dataset, loss, seed, training)
+    model, train = (config.section(params, name, dataset, loss) for name in config.OVERRIDABLE)
+    identity = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": model.get("trunk")}
+    provenance = {
+        "source": config.entry(params, "datasets", dataset).get("source"),
+        "partial_seed": config.section(params, "prepare").get("partial_seed"),
+        "model": model,
+        "train": None if "converted_from" in training else train,
+        "loss": config.entry(params, "losses", loss),
+        **{key: config.section(params, key) for key in STAGES},
+        "versions": _versions(),
+        "training": training,
+    }
+    return {**identity, "provenance": provenance}
+
+
+def _check_seed(dataset: str, loss: str, seed: int, training: dict[str, Any]) -> None:
+    """Raise InputError unless the model was trained with `seed`, or is a converted one."""
     is_converted = "converted_from" in training
     if seed < 0 or (not is_converted and training["seed"] != seed):
         raise InputError(
@@ -42,19 +60,6 @@ def describe(
             f"{training.get('seed')}: wanted the same seed, 0 or more. Give the training.json that "
             f"`dvc repro train@{dataset}-{loss}-{seed}` writes."
         )
-    model, train = (config.section(params, name, dataset, loss) for name in config.OVERRIDABLE)
-    identity = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": model.get("trunk")}
-    provenance = {
-        "source": config.entry(params, "datasets", dataset).get("source"),
-        "partial_seed": config.section(params, "prepare").get("partial_seed"),
-        "model": model,
-        "train": None if is_converted else train,
-        "loss": config.entry(params, "losses", loss),
-        **{key: config.section(params, key) for key in STAGES},
-        "versions": _versions(),
-        "training": training,
-    }
-    return {**identity, "provenance": provenance}
 
 
 def _versions() -> dict[str, str]:

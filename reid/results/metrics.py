@@ -188,17 +188,18 @@ def _checked_row(distances: ndarray, query: int) -> ndarray:
 
 def _check_shapes(distances: ndarray, queries: Identities, gallery: Identities) -> None:
     """Raise InputError where pids and camids do not fit distances [Q, G], or a side is empty."""
-    got = [len(array) for array in (*queries, *gallery)]
-    if distances.ndim != 2 or got != [size for size in distances.shape for _ in range(2)]:
+    sides = (queries, gallery)
+    pids, camids = [len(side.pids) for side in sides], [len(side.camids) for side in sides]
+    if not tuple(pids) == tuple(camids) == distances.shape:
         raise InputError(
-            f"distances {distances.shape} do not fit their labels: got {got[0]} query pids, "
-            f"{got[2]} gallery pids, {got[1]} query camids and {got[3]} gallery camids, wanted one "
-            "of each for every row, or column. Do distances and labels come from the same "
-            "features?"
+            f"distances {distances.shape} do not fit their labels: got {pids[0]} query pids, "
+            f"{pids[1]} gallery pids, {camids[0]} query camids and {camids[1]} gallery camids, "
+            "wanted one of each for every row, or column. Do distances and labels come from the "
+            "same features?"
         )
     if 0 in distances.shape:
         raise InputError(
-            f"nothing to evaluate: got {got[0]} queries and {got[2]} gallery images, wanted at "
+            f"nothing to evaluate: got {pids[0]} queries and {pids[1]} gallery images, wanted at "
             "least one of each."
         )
 
