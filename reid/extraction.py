@@ -1,13 +1,11 @@
 """Features of a split: model + images -> arrays on disk, a batch of decoded images at a time."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reid.runtime.settings import Count, settings
 from reid import images
 from reid.arrays import features
 from reid.arrays.npy import ArrayFile
@@ -15,6 +13,7 @@ from reid.model import Network
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
+from reid.runtime.settings import Count, settings
 from reid.threads import on_all_cores, one_by_one
 
 

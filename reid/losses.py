@@ -6,18 +6,16 @@ with the authors' published code in values and gradients (tests/test_losses.py).
 the centre loss, and mutual learning.
 """
 
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reid.runtime.settings import NonNegative, Number, settings
 from reid.alignment import euclidean, pair_costs, pairwise_squares, shortest_path
 from reid.model import Outputs
 from reid.runtime.errors import InputError
+from reid.runtime.settings import NonNegative, Number, settings
 
 CENTRE_RATE = 0.5  # alpha of Wen et al., and of Luo et al., CVPRW 2019
 

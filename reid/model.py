@@ -14,7 +14,7 @@ import json
 import pickle
 import re
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +25,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid.runtime.settings import Count, settings
 from reid.runtime.errors import InputError
+from reid.runtime.settings import Count, settings
 
 HEADS = {"avgpool", "fc", "classifier"}
 FAMILIES = (

@@ -1,30 +1,28 @@
-"""Stage report: one evaluated cell -> the headline numbers that `dvc metrics diff` compares."""
+"""Stage report: the evaluated runs of one cell -> the headline that `dvc metrics diff` compares."""
 
 import argparse
 import json
 from pathlib import Path
 
-from reid.results import tables
-from reid.runtime import cli
-from reid.runtime.errors import InputError
+from reid.results import cell, seeds
+from reid.results.tables import TablesSettings
+from reid.runtime import cli, config
 
 
 def main() -> None:
-    """Read one run and write its rank-1 and mAP of every column, both protocols."""
+    """Read a cell's runs and write rank-1 and mAP of every column and protocol, the means over the
+    seeds.
+    """
     parser = argparse.ArgumentParser(prog="python -m stages.report", description=__doc__)
-    parser.add_argument("run", type=Path, help="<dataset>/<loss>.json, written by stages.evaluate")
+    parser.add_argument(
+        "runs", type=Path, help="folder <dataset>/<loss> of <seed>.json, written by stages.evaluate"
+    )
     parser.add_argument("out", type=Path, help="file to write, such as metrics/report.json")
-    arguments = parser.parse_args()
-    try:
-        text = arguments.run.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {arguments.run} ({error.strerror}): the report needs the headline cell, "
-            "which `dataset` and `loss` at the top of params.yaml select; both must also be named "
-            "under `tables:`. Make it with `dvc repro report`."
-        ) from None
-    report = tables.headline(tables.parse_run(text, str(arguments.run)))
-    with cli.whole(arguments.out) as draft:
+    parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
+    args = parser.parse_args()
+    settings = config.load(TablesSettings, config.read(args.params), "tables")
+    report = seeds.headline(cell.read_cell(args.runs, settings.seeds))
+    with cli.whole(args.out) as draft:
         draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 

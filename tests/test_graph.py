@@ -103,7 +103,9 @@ def test_imports_run_one_way(file):
     ],
 )
 def test_stages_start_without_what_they_do_not_need(modules, absent):
-    code = f"import sys; import {modules}; print(*(n for n in {absent.split()} if n in sys.modules))"
+    code = (
+        f"import sys; import {modules}; print(*(n for n in {absent.split()} if n in sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

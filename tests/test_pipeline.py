@@ -326,7 +326,14 @@ def test_killed_dvc_goes_on_with_training_when_it_is_run_again(clone, how, tmp_p
     model = clone.folder / "models/synthetic/softmax/0"
     assert json.loads((model / "training.json").read_text())["resumed"] == 1
     cell = ("--dataset", "synthetic", "--loss", "softmax", "--seed", "0")
-    clone(sys.executable, "-m", "stages.train", "data/synthetic/train", str(tmp_path / "unbroken"), *cell)
+    clone(
+        sys.executable,
+        "-m",
+        "stages.train",
+        "data/synthetic/train",
+        str(tmp_path / "unbroken"),
+        *cell,
+    )
     for name in ("model.safetensors", "history.csv"):
         assert (model / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
     clone("git", "checkout", "-q", ".")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from reid.arrays.names import COLUMNS
 from reid.results import plots
-from reid.results.tables import COLUMNS
 from reid.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -95,11 +95,11 @@ def test_command_draws_the_tables_of_the_folder_it_runs_in(tmp_path):
     assert [path.name for path in (tmp_path / "docs").iterdir()] == ["ablation.png"]
 
 
-def test_command_tells_a_broken_table_in_one_line(tmp_path):
+def test_command_names_a_broken_table_in_one_line(tmp_path):
     (tmp_path / "metrics" / "tables").mkdir(parents=True)
     (tmp_path / "metrics" / "tables" / "synthetic.json").write_text("{")
-    told = draw(tmp_path)
-    assert told.returncode == 1
-    assert told.stderr.startswith("error: ")
-    assert "synthetic.json" in told.stderr
-    assert "Traceback" not in told.stderr
+    done = draw(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "synthetic.json" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -255,7 +255,7 @@ def test_other_files_are_named(tmp_path, text, told):
 
 def test_the_cell_of_a_converted_model_claims_no_training_settings(params, contents):
     cells = {
-        kind: cell.described(params, "synthetic", "ls", content)
+        kind: training_json.describe(params, "synthetic", "ls", 5, content)
         for kind, content in contents.items()
     }
     trained, converted = (cells[kind]["provenance"] for kind in ("trained", "converted"))
@@ -269,11 +269,11 @@ def test_the_cell_of_a_converted_model_claims_no_training_settings(params, conte
 
 def test_the_train_stage_writes_it_and_the_cell_holds_it(finished):
     written = training_json.read(finished / "model/training.json")
-    run = json.loads((finished / "runs/synthetic/ls.json").read_text())
+    run = json.loads((finished / "runs/synthetic/ls/0.json").read_text())
     assert run["provenance"]["training"] == written
-    assert written["seed"] == run["provenance"]["train"]["seed"]
+    assert written["seed"] == run["seed"]
     assert written["data"]["fingerprint"] == provenance.fingerprint(
-        prepared.read(finished / "data", "train")
+        prepared.read(finished / "data/train")
     )
 
 
@@ -286,8 +286,7 @@ def test_evaluate_wants_all_of_a_cell_or_nothing(finished, params_file, tmp_path
     )
     arguments = ("--dataset", "synthetic", "--loss", "ls", "--params", params_file)
     assert run_stage("evaluate", *folders, *arguments) == 2
-    assert "--dataset, --loss and --training go together" in capsys.readouterr().err
-    assert "none.json" in run_stage(
-        "evaluate", *folders, *arguments, "--training", tmp_path / "none.json"
-    )
+    assert "--dataset, --loss, --seed and --training go together" in capsys.readouterr().err
+    training = ("--seed", 0, "--training", tmp_path / "none.json")
+    assert "none.json" in run_stage("evaluate", *folders, *arguments, *training)
     assert list(tmp_path.iterdir()) == []

@@ -1,32 +1,29 @@
-"""Several seeds of one row: mean and spread by hand, one seed as it always was, and rows that are
-none refused.
+"""Several seeds of a cell: mean and deviation by hand, one seed without either, and runs that
+differ in more refused.
 """
 
 import copy
-import json
 import math
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageChops
 
+from reid.arrays.names import COLUMNS
 from reid.results import paper, plots, seeds, tables
 from reid.results.tables import TablesSettings
 from reid.runtime.errors import InputError
 
-NAMES = {
-    "ls": "Alignedreid(LS)", "ls_1": "Alignedreid(LS)", "ls_2": "Alignedreid(LS)",
-    "alignedreid": "Alignedreid", "resnet50": "Resnet50", "resnet18": "Resnet18", "synthetic": "Synthetic",
-}  # fmt: skip
-SETTINGS = TablesSettings(("synthetic",), ("ls",), NAMES)
+NAMES = {"ls": "Alignedreid(LS)", "resnet50": "Resnet50", "resnet18": "Resnet18"}
+SETTINGS = TablesSettings(datasets=("synthetic",), losses=("ls",), seeds=(0, 1, 2), names=NAMES)
 
 
-def make_run(loss="ls", seed=0, rank1=70.0, map_=50.0, dataset="synthetic"):
+def make_run(seed=0, rank1=70.0, map_=50.0, dataset="synthetic", loss="ls"):
     """A run with the same numbers in every column."""
-    protocol = {column: {"rank1": rank1, "mAP": map_} for column in tables.COLUMNS}
+    protocol = {column: {"rank1": rank1, "rank5": 90.0, "mAP": map_} for column in COLUMNS}
     provenance = {
         "model": {"trunk": "resnet50", "height": 256},
-        "train": {"epochs": 300, "seed": seed},
+        "train": {"epochs": 300},
         "loss": {"label_smoothing": 0.1},
         "evaluate": {"metric": "market1501", "seed": 0},
         "versions": {"torch": "2.11.0"},
@@ -36,7 +33,8 @@ def make_run(loss="ls", seed=0, rank1=70.0, map_=50.0, dataset="synthetic"):
             "seed": seed,
         },
     }
-    run = {"dataset": dataset, "loss": loss, "trunk": "resnet50", "provenance": provenance}
+    run = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": "resnet50"}
+    run["provenance"] = provenance
     return run | {"full": protocol, "partial": copy.deepcopy(protocol)}
 
 
@@ -45,107 +43,119 @@ def three():
     """Rank-1 70, 71, 72: mean 71, deviation 1. mAP 50, 50, 53: mean 51, deviation sqrt((1 + 1 + 4)
     / 2).
     """
-    return [
-        make_run("ls", 0, 70.0, 50.0),
-        make_run("ls_1", 1, 71.0, 50.0),
-        make_run("ls_2", 2, 72.0, 53.0),
-    ]
+    return [make_run(0, 70.0, 50.0), make_run(1, 71.0, 50.0), make_run(2, 72.0, 53.0)]
 
 
-def lines(runs, protocol="full"):
-    page = tables.markdown(
-        tables.rows(runs, protocol, SETTINGS), runs[0]["dataset"], protocol, SETTINGS
-    )
-    return [line for line in page.splitlines() if line.startswith("| R")], page
+MEAN = {"rank1": 71.0, "mAP": 51.0}
+DEVIATION = {"rank1": 1.0, "mAP": round(math.sqrt(3), 4)}
+
+
+def rows_of(runs, protocol="full"):
+    return tables.rows([runs], protocol, SETTINGS)
+
+
+def page_of(runs, protocol="full"):
+    return tables.markdown(rows_of(runs, protocol), runs[0]["dataset"], protocol, SETTINGS)
+
+
+def cells_of(page):
+    """The cells of each row of a page."""
+    lines = [line for line in page.splitlines() if line.startswith("| R")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 @pytest.mark.parametrize("protocol", ["full", "partial"])
 def test_three_seeds_by_hand(three, protocol):
-    (row,) = tables.rows(three, protocol, SETTINGS)
+    (row,) = rows_of(three, protocol)
     assert (row["model"], row["loss"], row["source"]) == ("Resnet50", "Alignedreid(LS)", "ours")
     assert row["seeds"] == [0, 1, 2]
-    for column in tables.COLUMNS:
-        assert row["columns"][column] == {"rank1": 71.0, "mAP": 51.0}
-        assert row["deviations"][column] == {"rank1": 1.0, "mAP": round(math.sqrt(3), 4)}
+    for column in COLUMNS:
+        assert row["columns"][column] == MEAN
+        assert row["deviations"][column] == DEVIATION
         assert row["values"][column] == {"rank1": [70.0, 71.0, 72.0], "mAP": [50.0, 50.0, 53.0]}
-    cells, page = lines(three, protocol)
-    assert [cell.strip() for cell in cells[0].strip("|").split("|")] == [
+    page = page_of(three, protocol)
+    assert cells_of(page)[0] == [
         "Resnet50",
         "Alignedreid(LS), 3 seeds",
         *["71.0±1.0/51.0±1.7"] * 5,
     ]
-    assert (
-        "Cells are rank-1/mAP in percent. Over several seeds: mean±sample standard deviation.\n"
-        in page
-    )
+    legend = "Cells are rank-1/mAP in percent. Over several seeds: mean±sample standard deviation."
+    assert f"{legend}\n" in page
 
 
-def test_two_seeds_with_one_equal_metric():
-    cells, _ = lines([make_run("ls", 0, 70.0, 50.0), make_run("ls_1", 7, 71.0, 50.0)])
-    assert "Alignedreid(LS), 2 seeds" in cells[0]
-    assert "70.5±0.7/50.0±0.0" in cells[0]  # sqrt(1/2)
+def test_two_seeds_with_an_equal_map():
+    cells = cells_of(page_of([make_run(0, 70.0, 50.0), make_run(7, 71.0, 50.0)]))
+    assert cells[0][1:3] == ["Alignedreid(LS), 2 seeds", "70.5±0.7/50.0±0.0"]  # sqrt(1/2)
 
 
-def test_one_seed_is_what_it_was():
-    run = make_run()
-    (row,) = tables.rows([run], "full", SETTINGS)
-    columns = {column: {"rank1": 70.0, "mAP": 50.0} for column in tables.COLUMNS}
-    assert row == {
-        "model": "Resnet50",
-        "loss": "Alignedreid(LS)",
-        "source": "ours",
-        "columns": columns,
-    }
-    cells, page = lines([run])
+def test_a_single_seed_has_no_deviation():
+    run = make_run(rank1=70.12345)
+    (row,) = rows_of([run])
+    columns = {column: {"rank1": 70.12345, "mAP": 50.0} for column in COLUMNS}
+    identity = {"model": "Resnet50", "loss": "Alignedreid(LS)", "source": "ours"}
+    assert row == {**identity, "columns": columns}
+    page = page_of([run])
     assert "±" not in page
     assert "seeds" not in page
-    assert "| Alignedreid(LS) | 70.0/50.0 " in cells[0].replace("  ", " ")
+    assert cells_of(page)[0][1:3] == ["Alignedreid(LS)", "70.1/50.0"]
 
 
-def test_rows_keep_the_place_of_their_first(three):
-    other = make_run("alignedreid", 0)
-    other["provenance"]["loss"]["label_smoothing"] = 0.0
-    rows = tables.rows([three[2], other, three[0], three[1]], "full", SETTINGS)
-    assert [(row["loss"], row.get("seeds")) for row in rows] == [
-        ("Alignedreid(LS)", [2, 0, 1]),
-        ("Alignedreid", None),
-    ]
+def test_losses_of_the_same_name_are_two_rows(three):
+    names = {**NAMES, "ls_1": "Alignedreid(LS)"}
+    settings = TablesSettings(
+        datasets=("synthetic",), losses=("ls", "ls_1"), seeds=(0, 1, 2), names=names
+    )
+    ls_1 = [run | {"loss": "ls_1"} for run in three]
+    rows = tables.rows([three, ls_1], "full", settings)
+    assert [(row["loss"], row["seeds"]) for row in rows] == [("Alignedreid(LS)", [0, 1, 2])] * 2
 
 
-def test_another_trunk_of_the_same_name_is_another_row(three):
-    three[2]["trunk"] = three[2]["provenance"]["model"]["trunk"] = "resnet18"
-    rows = tables.rows(three, "full", SETTINGS)
-    assert [(row["model"], row.get("seeds")) for row in rows] == [
-        ("Resnet50", [0, 1]),
-        ("Resnet18", None),
-    ]
-
-
-def test_the_published_numbers_are_the_firsts_and_compared_with_the_mean(three):
+def test_published_numbers_are_compared_with_the_mean(three):
     for run in three:
         run["dataset"] = "market1501"
-    _, theirs, difference = tables.rows(three, "full", SETTINGS)
-    assert theirs["columns"] == paper.columns("market1501", "full", "ls")
+    _, published, difference = rows_of(three)
+    assert published["columns"] == paper.columns("market1501", "full", "ls")
     assert difference["columns"]["global"] == {
         "rank1": round(71.0 - 90.6, 4),
         "mAP": round(51.0 - 77.7, 4),
     }
-    assert set(difference) == set(theirs) == {"model", "loss", "source", "columns"}
-    cells, _ = lines(three)
-    assert "| Alignedreid(LS), difference |" in cells[2].replace("  ", " ")
-    assert "±" not in cells[1] + cells[2]
-    assert (
-        len(tables.rows([three[1], three[0]], "full", SETTINGS)) == 1
-    )  # for `ls_1` nothing is published
+    assert set(difference) == set(published) == {"model", "loss", "source", "columns"}
+    _, published_cells, difference_cells, *_ = cells_of(page_of(three))
+    assert difference_cells[1] == "Alignedreid(LS), difference"
+    assert "±" not in "".join(published_cells + difference_cells)
+
+
+def test_headline_of_a_single_seed():
+    report = seeds.headline([make_run(4, rank1=70.12345)])
+    columns = {column: {"rank1": 70.12345, "mAP": 50.0} for column in COLUMNS}
+    assert report == {
+        "dataset": "synthetic",
+        "loss": "ls",
+        "seeds": [4],
+        "full": columns,
+        "partial": columns,
+    }
+
+
+def test_headline_of_several_seeds(three):
+    report = seeds.headline(three)
+    assert list(report) == ["dataset", "loss", "seeds", "full", "partial", "deviations"]
+    assert report["seeds"] == [0, 1, 2]
+    for protocol in ("full", "partial"):
+        assert report[protocol] == dict.fromkeys(COLUMNS, MEAN)
+        assert report["deviations"][protocol] == dict.fromkeys(COLUMNS, DEVIATION)
 
 
 def change(run, path, value):
+    """Set `path`, such as train.epochs, of a run's provenance."""
+    *folders, last = path.split(".")
     inner = run["provenance"]
-    for key in path.split(".")[:-1]:
+    for key in folders:
         inner = inner[key]
-    inner[path.split(".")[-1]] = value
+    inner[last] = value
 
 
+@pytest.mark.parametrize("use", [rows_of, seeds.headline])
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -157,60 +167,62 @@ def change(run, path, value):
         ("loss.new", True),
     ],
 )
-def test_other_settings_are_refused_by_name(three, path, value):
+def test_runs_that_differ_in_more_are_refused_by_name(three, path, value, use):
     change(three[2], path, value)
-    told = rf"synthetic-ls and synthetic-ls_2 are both called 'Alignedreid\(LS\)'.*`{path}` differs: got .*{value}"
-    with pytest.raises(InputError, match=told):
-        tables.rows(three, "full", SETTINGS)
+    message = rf"synthetic-ls-0 and synthetic-ls-2 are seeds.*`{path}` differs: got .*{value}"
+    with pytest.raises(InputError, match=message):
+        use(three)
+
+
+def test_another_trunk_is_refused(three):
+    three[1]["trunk"] = "resnet18"
+    with pytest.raises(InputError, match="`trunk` differs: got 'resnet50' and 'resnet18'"):
+        rows_of(three)
 
 
 def test_the_first_setting_that_differs_is_named(three):
     change(three[1], "loss.label_smoothing", 0.2)
     change(three[1], "train.epochs", 60)
     with pytest.raises(InputError, match=r"`train.epochs` differs: got 300 and 60"):
-        tables.rows(three, "full", SETTINGS)
+        rows_of(three)
 
 
 def test_a_converted_model_is_no_seed_of_a_trained_one(three):
     change(three[1], "train", None)
     with pytest.raises(
         InputError,
-        match=r"synthetic-ls and synthetic-ls_1 .*`train.epochs` differs: got 300 and None",
+        match=r"synthetic-ls-0 and synthetic-ls-1 .*`train.epochs` differs: got 300 and None",
     ):
-        tables.rows(three, "full", SETTINGS)
+        rows_of(three)
 
 
 def test_time_and_versions_may_differ(three):
     change(three[1], "versions.torch", "2.12.0")
     change(three[1], "training.seconds", 99.0)
-    assert len(tables.rows(three, "full", SETTINGS)) == 1
+    assert len(rows_of(three)) == 1
+
+
+def test_runs_without_provenance_are_alike(three):
+    for run in three:
+        run["provenance"] = {}
+    assert rows_of(three)[0]["seeds"] == [0, 1, 2]
 
 
 def test_the_same_seed_twice_is_refused(three):
-    change(three[2], "train.seed", 0)
-    with pytest.raises(
-        InputError, match=r"synthetic-ls and synthetic-ls_2 .*the same `train.seed`, 0.*losses.ls_2"
-    ):
-        tables.rows(three, "full", SETTINGS)
+    with pytest.raises(InputError, match=r"synthetic-ls has runs of the seeds \[0, 1, 2, 0\]"):
+        rows_of([*three, three[0]])
 
 
-@pytest.mark.parametrize("provenance", [{}, {"train": None}, {"train": {}}])
-def test_runs_that_tell_no_seed_are_refused(three, provenance):
-    for run in three:
-        run["provenance"] = provenance
-    with pytest.raises(InputError, match=r"the same `train\.seed`, None"):
-        tables.rows(three, "full", SETTINGS)
+def test_a_cell_without_runs_is_refused():
+    with pytest.raises(InputError, match=r"at least one run.*tables\.seeds"):
+        rows_of([])
 
 
 def test_arguments_are_left_alone(three):
     before = copy.deepcopy(three)
-    tables.rows(three, "full", SETTINGS)
+    rows_of(three)
+    seeds.headline(three)
     assert three == before
-
-
-def test_provenance_that_is_no_mapping_is_refused():
-    with pytest.raises(InputError, match=r"here\.json: `provenance` is no mapping"):
-        tables.parse_run(json.dumps(make_run() | {"provenance": "mine"}), "here.json")
 
 
 def test_mean_and_deviation_of_uneven_numbers():
@@ -229,7 +241,7 @@ def draw(rows, file):
 
 
 def test_the_figure_draws_the_mean_with_bars(three, tmp_path):
-    rows = tables.rows(three, "full", SETTINGS)
+    rows = rows_of(three)
     bars = draw(rows, tmp_path / "bars.png")
     for deviation in rows[0]["deviations"].values():
         deviation.update(rank1=0.0, mAP=0.0)
@@ -240,19 +252,20 @@ def test_the_figure_draws_the_mean_with_bars(three, tmp_path):
 
 @pytest.mark.parametrize("broken", [None, math.nan])
 def test_a_deviation_that_cannot_be_drawn_is_refused(three, tmp_path, broken):
-    rows = tables.rows(three, "full", SETTINGS)
+    rows = rows_of(three)
     rows[0]["deviations"]["dmli"]["mAP"] = broken
     with pytest.raises(InputError, match="'synthetic' cannot be drawn"):
         draw(rows, tmp_path / "none.png")
     assert not Path(tmp_path / "none.png").exists()
 
 
-def test_the_figure_tells_trunks_apart(three, tmp_path, monkeypatch):
-    three[2]["trunk"] = three[2]["provenance"]["model"]["trunk"] = "resnet18"
+def test_the_figure_names_trunks_where_they_differ(three, tmp_path, monkeypatch):
+    rows = rows_of(three) + rows_of([make_run(loss="alignedreid")])
+    rows[1]["model"] = "Resnet18"
     shown = []
     monkeypatch.setattr(plots, "_legend", lambda figure, panels: shown.extend(_labels(panels)))
-    draw(tables.rows(three, "full", SETTINGS), tmp_path / "two.png")
-    assert shown == ["Resnet50, Alignedreid(LS), 2 seeds", "Resnet18, Alignedreid(LS)"] * 2
+    draw(rows, tmp_path / "two.png")
+    assert shown == ["Resnet50, Alignedreid(LS), 3 seeds", "Resnet18, alignedreid"] * 2
 
 
 def _labels(panels):

@@ -40,7 +40,12 @@ def test_every_stage_writes_its_files(finished):
 
 def test_a_run_has_every_column_of_both_protocols(finished):
     run = json.loads((finished / "runs/synthetic/ls/0.json").read_text())
-    assert [run[key] for key in ("dataset", "loss", "seed", "trunk")] == ["synthetic", "ls", 0, "resnet18"]
+    assert [run[key] for key in ("dataset", "loss", "seed", "trunk")] == [
+        "synthetic",
+        "ls",
+        0,
+        "resnet18",
+    ]
     for protocol in ("full", "partial"):
         assert tuple(run[protocol]) == COLUMNS
         for scores in run[protocol].values():
@@ -128,7 +133,10 @@ def changed(params_file, tmp_path, change):
             lambda p: p["datasets"]["synthetic"]["train"].update(step=3),
             "`datasets.synthetic.train.step` is unknown",
         ),
-        (lambda p: p["losses"]["ls"].update(center=True), "`losses.ls.center` is unknown, maybe `centre`"),
+        (
+            lambda p: p["losses"]["ls"].update(center=True),
+            "`losses.ls.center` is unknown, maybe `centre`",
+        ),
         (
             lambda p: p["losses"].pop("ls"),
             "unknown loss 'ls' in params.yaml: choose one of alignedreid, mutual, softmax",

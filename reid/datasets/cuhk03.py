@@ -6,7 +6,6 @@ Encoding", CVPR 2017.
 
 import io
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from reid.runtime.settings import settings
 from reid.datasets.filenames import read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
+from reid.runtime.settings import settings
 
 INDICES = {"train": "train_idx", "query": "query_idx", "gallery": "gallery_idx"}
 

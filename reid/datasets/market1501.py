@@ -1,13 +1,13 @@
 """Market-1501 (Zheng et al., ICCV 2015), with its 500,000 distractors or without."""
 
 import gzip
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from reid.runtime.settings import settings
 from reid.datasets.filenames import read_folder, read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
+from reid.runtime.settings import settings
 
 PATTERN = r"(?P<pid>-1|[0-9]{4})_c(?P<camid>[1-6])s[1-6]_[0-9]{6}_[0-9]{2}\.jpg(\.jpg)?"
 DISTRACTORS = 500_000

@@ -7,18 +7,17 @@ distances, and no step is larger than [Q, G].
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from reid.runtime.settings import Count, Fraction, settings
 from reid.jit import in_threads
 from reid.reranking import k_reciprocal
 from reid.reranking.k_reciprocal import Rows
 from reid.runtime.errors import InputError
+from reid.runtime.settings import Count, Fraction, settings
 
 QUERIES_AT_ONCE = 8  # their distances stay in a core's cache
 

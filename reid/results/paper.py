@@ -18,9 +18,9 @@ NOTES = {
     )
 }
 
-_COLUMNS = ("global", "local", "dmli", "global_dmli", "global_dmli_rk")
+COLUMNS = ("global", "local", "dmli", "global_dmli", "global_dmli_rk")
 
-# By dataset and protocol, by loss: the cells of _COLUMNS, as many as were published.
+# By dataset and protocol, by loss: the cells of COLUMNS, as many as were published.
 _TEXT = {
     ("market1501", "full"): {
         "alignedreid": "89.2/75.9 90.7/75.5 91.1/77.4 91.0/77.6 92.0/88.5",
@@ -56,7 +56,7 @@ def columns(dataset: str, protocol: str, loss: str) -> dict[str, dict[str, float
     published, maybe nothing.
     """
     cells = _TEXT.get((dataset, protocol), {}).get(loss, "").split()
-    return {column: _numbers(cell) for column, cell in zip(_COLUMNS, cells, strict=False)}
+    return {column: _numbers(cell) for column, cell in zip(COLUMNS, cells, strict=False)}
 
 
 def _numbers(cell: str) -> dict[str, float]:

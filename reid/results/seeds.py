@@ -1,102 +1,121 @@
-"""Several seeds of one row: which runs they are, that nothing but the seed differs, and their mean
-and spread.
+"""The seeds of a cell: a check that its runs differ in nothing else, their means and deviations,
+and the headline.
 """
 
-from collections.abc import Callable
 from statistics import fmean, stdev
 from typing import Any
 
+from reid.arrays.names import COLUMNS, PROTOCOLS
+from reid.results.cell import MEASURES, Run, run_name
 from reid.runtime.errors import InputError
 
-Run = dict[str, Any]
-Scores = dict[str, dict[str, Any]]  # {column: {metric: ...}}
+Columns = dict[str, dict[str, Any]]  # {column: {"rank1": ..., "mAP": ...}}
 
 
-def rows_of(runs: list[Run], name: Callable[[str], str]) -> list[list[Run]]:
-    """One dataset's runs -> those of each row, in the order of the rows' first: the same trunk,
-    and losses of one name.
+def headline(runs: list[Run]) -> dict[str, Any]:
+    """A cell's runs -> {"dataset", "loss", "seeds", "full": {column: {"rank1", "mAP"}}, "partial":
+    ...}, in percent, the means over the seeds.
 
-    Raises InputError, with both cells, when runs of a row differ in a setting other than
-    `train.seed`, which is named, in the data that they were trained with, or in nothing.
+    Of several seeds, also {"deviations": {"full": ..., "partial": ...}} of like form. Raises
+    InputError as `check_alike` does.
     """
-    rows: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        rows.setdefault((run["trunk"], name(run["loss"])), []).append(run)
-    for (_, called), row in rows.items():
-        for i, run in enumerate(row):
-            for earlier in row[:i]:
-                _check(earlier, run, called)
-    return list(rows.values())
+    check_alike(runs)
+    by_protocol = {protocol: summarize(runs, protocol) for protocol in PROTOCOLS}
+    report = {key: runs[0][key] for key in ("dataset", "loss")}
+    report["seeds"] = [run["seed"] for run in runs]
+    report |= {protocol: summary["columns"] for protocol, summary in by_protocol.items()}
+    if len(runs) > 1:
+        report["deviations"] = {key: value["deviations"] for key, value in by_protocol.items()}
+    return report
 
 
-def seed(run: Run) -> int | None:
-    """What `train.seed` a run was made with; None where its provenance does not tell, as of a
-    converted model.
+def summarize(runs: list[Run], protocol: str) -> dict[str, Any]:
+    """A cell's runs -> {"columns": {column: {"rank1", "mAP"}}}, for one run unrounded.
+
+    Of several seeds, "columns" are their means, and "seeds", "deviations" (sample standard
+    deviations) and "values" (a list with a number for each seed) join them.
     """
-    trained = run.get("provenance", {}).get("train")
-    return trained.get("seed") if isinstance(trained, dict) else None
+    scores = [_measures(run[protocol]) for run in runs]
+    if len(runs) == 1:
+        return {"columns": scores[0]}
+    means, deviations = mean_and_deviation(scores)
+    return {
+        "columns": means,
+        "seeds": [run["seed"] for run in runs],
+        "deviations": deviations,
+        "values": values_of_seeds(scores),
+    }
 
 
-def mean_and_deviation(scores: list[Scores]) -> tuple[Scores, Scores]:
-    """Two or more seeds' {column: {metric: number}} -> their means and sample standard deviations,
-    of like form.
+def _measures(columns: Columns) -> Columns:
+    return {
+        column: {measure: columns[column][measure] for measure in MEASURES} for column in COLUMNS
+    }
+
+
+def mean_and_deviation(scores: list[Columns]) -> tuple[Columns, Columns]:
+    """The columns of two or more seeds -> their means and sample standard deviations, of like form.
 
     The deviation is that with n - 1 (not n). Both are rounded to four decimals, as the runs'
     numbers are.
     """
-    together = gathered(scores)
-    functions = (fmean, stdev)
-    means, deviations = (
-        {
-            column: {metric: round(function(values), 4) for metric, values in metrics.items()}
-            for column, metrics in together.items()
-        }
-        for function in functions
-    )
+    means: Columns = {}
+    deviations: Columns = {}
+    for column, measures in values_of_seeds(scores).items():
+        means[column] = {key: round(fmean(values), 4) for key, values in measures.items()}
+        deviations[column] = {key: round(stdev(values), 4) for key, values in measures.items()}
     return means, deviations
 
 
-def gathered(scores: list[Scores]) -> Scores:
-    """Seeds' {column: {metric: number}} -> {column: {metric: [a number a seed]}}."""
+def values_of_seeds(scores: list[Columns]) -> Columns:
+    """The columns of some seeds -> {column: {measure: [a number for each seed]}}."""
     return {
-        column: {metric: [one[column][metric] for one in scores] for metric in metrics}
-        for column, metrics in scores[0].items()
+        column: {measure: [of_seed[column][measure] for of_seed in scores] for measure in measures}
+        for column, measures in scores[0].items()
     }
 
 
-def _check(one: Run, other: Run, called: str) -> None:
-    """Raise InputError unless two runs of a row differ in their seed, and in it alone."""
-    cells = [f"{run['dataset']}-{run['loss']}" for run in (one, other)]
-    settings, others = _settings(one), _settings(other)
-    differing = next(
-        (key for key in settings | others if settings.get(key) != others.get(key)), None
-    )
-    if differing is not None:
+def check_alike(runs: list[Run]) -> None:
+    """Raise InputError unless the runs of a cell differ in their seed, and in it alone.
+
+    The error names the first setting that differs. The data that the models were trained with
+    must be the same too; time, machine and versions of packages may differ.
+    """
+    if not runs:
         raise InputError(
-            f"the cells {cells[0]} and {cells[1]} are both called '{called}', and so one row of "
-            f"the table over several seeds, but `{differing}` differs: got "
-            f"{settings.get(differing)!r} and {others.get(differing)!r}, wanted the same of "
-            "everything but `train.seed`. Give them different names under `tables.names` in "
+            "a cell needs at least one run: got none. Name its seeds under `tables.seeds` in "
             "params.yaml."
         )
-    if seed(one) == seed(other):
-        raise InputError(
-            f"the cells {cells[0]} and {cells[1]} are both called '{called}' and have the same "
-            f"`train.seed`, {seed(one)}: wanted one each. Set `losses.{other['loss']}.train.seed` "
-            "in params.yaml, or give them different names under `tables.names`."
-        )
+    for run in runs[1:]:
+        _check_settings(runs[0], run)
+    seeds = [run["seed"] for run in runs]
+    if len(set(seeds)) < len(seeds):
+        cell = f"{runs[0]['dataset']}-{runs[0]['loss']}"
+        raise InputError(f"the cell {cell} has runs of the seeds {seeds}: wanted each seed once.")
+
+
+def _check_settings(first: Run, second: Run) -> None:
+    """Raise InputError, with the name of a setting, unless two runs have the same settings."""
+    settings = _settings(first), _settings(second)
+    for key in settings[0] | settings[1]:
+        got = [of_run.get(key) for of_run in settings]
+        if got[0] != got[1]:
+            names = run_name(first), run_name(second)
+            raise InputError(
+                f"the runs {names[0]} and {names[1]} are seeds of one cell, but `{key}` differs: "
+                f"got {got[0]!r} and {got[1]!r}, wanted the same of everything but the seed. Make "
+                f"both again with `dvc repro evaluate@{names[0]} evaluate@{names[1]}`."
+            )
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """A run's settings, and the data that it was trained with, by dotted name; without its seed."""
+    """A run's settings, and the data that it was trained with, by dotted name."""
     provenance = run.get("provenance", {})
     training = provenance.get("training")
-    left = {key: value for key, value in provenance.items() if key not in ("versions", "training")}
-    named = _dotted(
-        left | {"training": {"data": training.get("data") if isinstance(training, dict) else None}}
-    )
-    named.pop("train.seed", None)
-    return named
+    settings = {"trunk": run["trunk"], **provenance}
+    settings.pop("versions", None)
+    settings["training"] = {"data": training.get("data") if isinstance(training, dict) else None}
+    return _dotted(settings)
 
 
 def _dotted(values: dict[str, Any]) -> dict[str, Any]:

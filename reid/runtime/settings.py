@@ -92,12 +92,15 @@ def _mistake(
     if not error["loc"]:  # of a check of several keys, whose message says it all
         return f"`{where}`: {error['ctx']['error']}"
     key, *inner = error["loc"]
-    name = places.get(key, f"{where}.{key}") + "".join(f"[{index}]" for index in inner)
+    name = places.get(key, f"{where}.{key}")
+    name += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner)
     if error["type"] == "missing":
         return f"`{name}` is missing"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = difflib.get_close_matches(str(key), keys, 1)
         hint = f", maybe `{near[0]}`" if near else ""
         return f"`{name}` is unknown{hint}; the keys of `{where}` are {', '.join(keys)}"
+    if error["type"] == "value_error":
+        return f"`{name}`: got {error['input']!r}, wanted {error['ctx']['error']}"
     wanted = _WANTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
     return f"`{name}`: got {error['input']!r}, wanted {wanted}"

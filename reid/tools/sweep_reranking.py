@@ -20,8 +20,8 @@ from tqdm import tqdm
 from reid.arrays import features, matrices, neighbours
 from reid.arrays.matrices import PROTOCOLS, Matrix
 from reid.arrays.neighbours import RANKED, Neighbours
-from reid.reranking.pair_distances import PairDistances, pair_distances
 from reid.reranking import rerank
+from reid.reranking.pair_distances import PairDistances, pair_distances
 from reid.reranking.rerank import Jaccard, Mixed, RerankSettings
 from reid.results import metrics
 from reid.results.metrics import EvaluateSettings, Scores
