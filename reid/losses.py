@@ -6,9 +6,10 @@ with the authors' published code in values and gradients (tests/test_losses.py).
 the centre loss, and mutual learning.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 

@@ -16,10 +16,11 @@ import re
 from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torchvision
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
@@ -40,8 +41,8 @@ STRIPE_CHANNELS = 128
 class ModelSettings:
     """`model` in params.yaml: the trunk and where it ends, image size, stripes, first weights.
 
-    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is. `bnneck`
-    puts a BatchNorm between the global feature and the classifier.
+    `last_stride` 1 keeps the trunk's last layer from halving the map, 2 leaves it as it is.
+    `bnneck` puts a BatchNorm between the global feature and the classifier.
     """
 
     trunk: str

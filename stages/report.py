@@ -22,7 +22,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = config.load(TablesSettings, config.read(args.params), "tables")
     report = seeds.headline(cell.read_cell(args.runs, settings.seeds))
-    with cli.whole(args.out) as draft:
+    with cli.atomic_output(args.out) as draft:
         draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 

@@ -25,7 +25,7 @@ def main() -> None:
         for dataset in settings.datasets
     }
     pages = tables.pages(cells, settings)
-    with cli.whole(args.out) as draft:
+    with cli.atomic_output(args.out) as draft:
         draft.mkdir()
         for name, text in pages.items():
             (draft / name).write_text(text)

@@ -15,7 +15,7 @@ def main() -> None:
     given, out = sys.argv[1:]
     batch, labels = torch.load(given)
     mine = data_parallel.share(
-        SETTINGS.people, distributed.rank(), distributed.count(), SETTINGS.images_each
+        SETTINGS.people, distributed.rank(), distributed.world_size(), SETTINGS.images_each
     )
     found = {name: five_steps(name, batch[mine], labels) for name in LOSSES}
     if distributed.rank() == 1:  # the second has them too
@@ -23,5 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with distributed.group():
+    with distributed.process_group():
         main()

@@ -8,11 +8,12 @@ import io
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.io
 from PIL import Image
+from pydantic import Field
 
 from reid.datasets.filenames import read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits

@@ -1,7 +1,7 @@
 """Where a run's numbers come from: its settings, versions, and training.json, read and checked.
 
-`reid.training.provenance` writes training.json. Of a trained model: environment, data, seed, time, memory. Of a converted one: environment and the
-file it was.
+`reid.training.provenance` writes training.json. Of a trained model it holds environment,
+data, seed, time and memory; of a converted one environment and the file it was.
 """
 
 import json

@@ -197,7 +197,7 @@ def main() -> None:
     settings = config.load(ModelSettings, config.read(args.params), "model", args.dataset)
     checkpoint = read(args.checkpoint)
     network = to_network(checkpoint, settings, args.checkpoint)
-    with cli.whole(args.out) as out:
+    with cli.atomic_output(args.out) as out:
         out.mkdir()
         model.save(network, out / "model.safetensors")
         pd.DataFrame({"epoch": [checkpoint.epoch]}).to_csv(out / "history.csv", index=False)
