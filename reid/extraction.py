@@ -13,11 +13,11 @@ from reid.model import Network
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, settings
+from reid.runtime.settings import Count, settings_class
 from reid.threads import on_all_cores, one_by_one
 
 
-@settings
+@settings_class
 class ExtractSettings:
     """`extract` in params.yaml: images in a batch, and the device (auto, cpu or cuda)."""
 

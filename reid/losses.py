@@ -16,12 +16,12 @@ from torch.nn import functional
 from reid.alignment import euclidean, pair_costs, pairwise_squares, shortest_path
 from reid.model import Outputs
 from reid.runtime.errors import InputError
-from reid.runtime.settings import NonNegative, Number, settings
+from reid.runtime.settings import NonNegative, Number, settings_class
 
 CENTRE_RATE = 0.5  # alpha of Wen et al., and of Luo et al., CVPRW 2019
 
 
-@settings
+@settings_class
 class LossSettings:
     """One entry of `losses` in params.yaml: cross entropy, label smoothing and the chosen terms.
 

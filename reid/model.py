@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, settings
+from reid.runtime.settings import Count, settings_class
 
 HEADS = {"avgpool", "fc", "classifier"}
 FAMILIES = (
@@ -37,7 +37,7 @@ FAMILIES = (
 STRIPE_CHANNELS = 128
 
 
-@settings
+@settings_class
 class ModelSettings:
     """`model` in params.yaml: the trunk and where it ends, image size, stripes, first weights.
 

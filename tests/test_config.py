@@ -12,7 +12,7 @@ from reid.runtime.settings import Count, Number
 from tests.conftest import ROOT
 
 
-@settings.settings
+@settings.settings_class
 class Settings:
     epochs: Count
     rate: Annotated[Number, Field(ge=0, lt=1)]

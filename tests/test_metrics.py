@@ -21,6 +21,7 @@ from reid.results.metrics import (
     percentages,
     score,
 )
+from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
 
 DATA = Path(__file__).parent / "data"
@@ -301,4 +302,5 @@ class TestBadInput:
 )
 def test_settings_out_of_range(metric, draws, named):
     with pytest.raises(InputError, match=f"evaluate.{named}"):
-        EvaluateSettings(metric, draws, 0)
+        values = {"metric": metric, "draws": draws, "seed": 0}
+        section_settings.make(EvaluateSettings, values, "evaluate")

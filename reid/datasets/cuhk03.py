@@ -18,7 +18,7 @@ from pydantic import Field
 from reid.datasets.filenames import read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
-from reid.runtime.settings import settings
+from reid.runtime.settings import settings_class
 
 INDICES = {"train": "train_idx", "query": "query_idx", "gallery": "gallery_idx"}
 
@@ -27,7 +27,7 @@ Cell = tuple[
 ]  # pair, person and column of an image, from 1; columns 1-5 are view 1, 6-10 view 2
 
 
-@settings
+@settings_class
 class Cuhk03Settings(SourceSettings):
     """boxes: detected or labeled. protocol: new, or classic with the test people of `split`."""
 

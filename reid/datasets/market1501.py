@@ -7,14 +7,14 @@ from pathlib import Path
 from reid.datasets.filenames import read_folder, read_subfolders
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
-from reid.runtime.settings import settings
+from reid.runtime.settings import settings_class
 
 PATTERN = r"(?P<pid>-1|[0-9]{4})_c(?P<camid>[1-6])s[1-6]_[0-9]{6}_[0-9]{2}\.jpg(\.jpg)?"
 DISTRACTORS = 500_000
 NAMES = Path(__file__).parent / "names"
 
 
-@settings
+@settings_class
 class Market1501Settings(SourceSettings):
     """distractors_500k: add the images of distractors_500k.zip to the gallery."""
 

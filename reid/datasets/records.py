@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reid.runtime.settings import settings
+from reid.runtime.settings import settings_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Counts(NamedTuple):
     distractors: int = 0
 
 
-@settings
+@settings_class
 class SourceSettings:
     """Section `datasets.<name>.source`: the reader's name, and in subclasses the reader's keys."""
 

@@ -17,12 +17,12 @@ from reid.jit import in_threads
 from reid.reranking import k_reciprocal
 from reid.reranking.k_reciprocal import Rows
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, Fraction, settings
+from reid.runtime.settings import Count, Fraction, settings_class
 
 QUERIES_AT_ONCE = 8  # their distances stay in a core's cache
 
 
-@settings
+@settings_class
 class RerankSettings:
     """The paper's k1 and k2, sizes of the reciprocal sets and of the mean, and its lambda.
 

@@ -15,12 +15,12 @@ from numpy import ndarray
 
 from reid.arrays.features import Identities
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, Whole, settings
+from reid.runtime.settings import Count, Whole, settings_class
 
 RANKS = 50  # length of a CMC curve
 
 
-@settings
+@settings_class
 class EvaluateSettings:
     """Which metric, and for `cuhk03` how many galleries to draw from which seed."""
 

@@ -14,7 +14,7 @@ from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.results import paper, seeds
 from reid.results.cell import MEASURES, Run
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Names, Seeds, settings
+from reid.runtime.settings import Names, Seeds, settings_class
 
 TITLES = {
     "global": "Global",
@@ -39,7 +39,7 @@ def _check_title(title: str) -> str:
 Title = Annotated[str, AfterValidator(_check_title)]
 
 
-@settings
+@settings_class
 class TablesSettings:
     """`tables` in params.yaml: the cells (every dataset with every loss), the seeds of each, and
     what datasets, losses and trunks are called.

@@ -62,14 +62,14 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def load(
-    settings_class: type[Settings],
+    kind: type[Settings],
     params: dict[str, Any],
     name: str,
     dataset: str | None = None,
     loss: str | None = None,
     **given: Any,
 ) -> Settings:
-    """Make `settings_class` of the section `name`, overridden by a dataset and then by a loss.
+    """Make a `kind` of the section `name`, overridden by a dataset and then by a loss.
 
     `given` are keys that the command line gives and params.yaml does not. Raises InputError as
     `section` does, and with all mistakes in the section at once.
@@ -80,7 +80,7 @@ def load(
         if chosen is not None:
             overrides = _overrides(params, group, chosen, name)
             places |= {key: f"{group}.{chosen}.{name}.{key}" for key in overrides}
-    return settings.make(settings_class, values, name, places)
+    return settings.make(kind, values, name, places)
 
 
 def section(

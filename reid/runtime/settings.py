@@ -17,7 +17,7 @@ from reid.runtime.errors import InputError
 
 Settings = TypeVar("Settings")
 
-settings = dataclass(
+settings_class = dataclass(
     frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 )
 
@@ -62,12 +62,12 @@ _WANTED = {
 
 
 def make(
-    settings_class: type[Settings],
+    kind: type[Settings],
     values: Mapping[Any, Any],
     where: str,
     places: Mapping[Any, str] | None = None,
 ) -> Settings:
-    """Make `settings_class` of `values`, the section called `where` of params.yaml.
+    """Make a `kind` of `values`, the section called `where` of params.yaml.
 
     `places` gives the full name of keys that stand elsewhere, such as a dataset's overrides. Raises
     InputError with all mistakes at once: each key's full name, what was got and what was wanted.
@@ -75,9 +75,9 @@ def make(
     places = places or {}
     by_name = {str(key): value for key, value in values.items()}
     try:
-        return settings_class(**by_name)
+        return kind(**by_name)
     except ValidationError as invalid:
-        keys = [field.name for field in fields(settings_class)]
+        keys = [field.name for field in fields(kind)]
         mistakes = [
             _mistake(error, where, places, keys) for error in invalid.errors(include_url=False)
         ]
