@@ -1,5 +1,6 @@
 """A tiny drawn benchmark and its settings, for the tests that run stages."""
 
+import dataclasses
 import importlib
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reid.runtime import cli
+from reid.runtime import cli, settings
 
 # two tests run at a time: one thread each, and none that keeps a core busy while it waits
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -64,6 +65,12 @@ def longer(params, minutes, file):
         )
     )
     return file
+
+
+def make_settings(kind, where, *values):
+    """Settings of a section whose values are in the order of the class's keys."""
+    keys = [field.name for field in dataclasses.fields(kind)]
+    return settings.make(kind, dict(zip(keys, values, strict=True)), where)
 
 
 def run_module(name, *arguments):

@@ -12,6 +12,7 @@ from reid.arrays import features
 from reid.extraction import ExtractSettings, extract
 from reid.model import ModelSettings, Network
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 
 CPU = torch.device("cpu")
 
@@ -70,4 +71,4 @@ def test_an_empty_split_is_refused(network, data, tmp_path):
 
 def test_a_batch_of_none_is_refused():
     with pytest.raises(InputError, match=r"extract\.batch"):
-        ExtractSettings(0, "cpu")
+        make_settings(ExtractSettings, "extract", 0, "cpu")

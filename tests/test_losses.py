@@ -19,6 +19,7 @@ from reid.losses import (
 )
 from reid.model import Outputs
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 from tests.twins import slow_dmli
 
 ALL = LossSettings(
@@ -134,14 +135,14 @@ def test_one_person_in_the_batch_is_an_error():
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, 2.0])
 def test_label_smoothing_outside_its_range_is_an_error(smoothing):
-    with pytest.raises(InputError, match="label_smoothing"):
-        LossSettings(smoothing, False, False, 0.0, False)
+    with pytest.raises(InputError, match=r"losses\.ls\.label_smoothing"):
+        make_settings(LossSettings, "losses.ls", smoothing, False, False, 0.0, False)
 
 
 @pytest.mark.parametrize("centre", [-0.1, math.inf, math.nan])
 def test_a_weight_out_of_range_is_an_error(centre):
-    with pytest.raises(InputError, match="centre in params"):
-        LossSettings(0.0, False, False, centre, False)
+    with pytest.raises(InputError, match=r"losses\.strong\.centre"):
+        make_settings(LossSettings, "losses.strong", 0.0, False, False, centre, False)
 
 
 def test_centre_loss_and_its_gradient_by_hand():

@@ -12,6 +12,7 @@ from torch import nn
 from reid import model
 from reid.model import ModelSettings, Network
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 
 SMALL = ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", 2, False)
 
@@ -177,8 +178,8 @@ def test_a_trunk_may_end_at_an_earlier_layer():
 
 
 def test_sizes_too_small_are_refused():
-    with pytest.raises(InputError, match="at least 32 x 32"):
-        ModelSettings("resnet18", "", 16, 64, 8, "none", 2, False)
+    with pytest.raises(InputError, match=r"model\.height`: got 16, wanted at least 32"):
+        make_settings(ModelSettings, "model", "resnet18", "", 16, 64, 8, "none", 2, False)
 
 
 def test_a_saved_network_is_the_same_network(tmp_path):
@@ -265,8 +266,10 @@ def test_a_last_layer_that_does_not_halve_the_map_is_named(trunk, last_layer, to
 
 @pytest.mark.parametrize("last_stride", [0, 3])
 def test_a_last_stride_that_is_not_one_or_two_is_refused(last_stride):
-    with pytest.raises(InputError, match=r"model\.last_stride.* wanted 1 or 2"):
-        ModelSettings("resnet18", "", 64, 32, 8, "none", last_stride, False)
+    with pytest.raises(InputError, match=r"model\.last_stride.* wanted one of 1 or 2"):
+        make_settings(
+            ModelSettings, "model", "resnet18", "", 64, 32, 8, "none", last_stride, False
+        )
 
 
 def test_bnneck_stands_between_the_global_feature_and_a_classifier_without_bias():
@@ -331,6 +334,6 @@ def test_a_file_whose_header_lacks_a_key_is_named(tmp_path):
     del about["settings"]["bnneck"]
     save_file(state, file, metadata={"network": json.dumps(about)})
     with pytest.raises(
-        InputError, match=r"is no model of this project: .*'bnneck'.* Run its train stage anew"
+        InputError, match=r"is no model of this project: .*bnneck.* Run its train stage anew"
     ):
         model.load(file)
