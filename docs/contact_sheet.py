@@ -15,14 +15,8 @@ sys.path.insert(0, str(DOCS.parent))
 from reid.datasets.synthetic import benchmark  # noqa: E402
 from reid.runtime import config  # noqa: E402
 
-SOURCE = dict(
-    config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"]
-)
-SETTINGS = config.settings(
-    benchmark.SyntheticSettings,
-    {key: value for key, value in SOURCE.items() if key != "reader"},
-    "synthetic",
-)
+SOURCE = config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"]
+SETTINGS = config.settings(benchmark.SyntheticSettings, SOURCE, "datasets.synthetic.source")
 PEOPLE, CAMERAS, ENLARGED, GAP = range(24, 32), range(1, 7), 2, 2
 
 

@@ -17,7 +17,7 @@ from reid.datasets import (
     partial_reid,
     readers,
 )
-from reid.datasets.csv_file import OwnSettings
+from reid.datasets.csv_file import CsvSettings
 from reid.datasets.market1501 import Market1501Settings
 from reid.datasets.msmt17 import Msmt17Settings
 from reid.datasets.records import Counts, Record, SourceSettings, count
@@ -100,8 +100,11 @@ def test_duke_folders_of_the_published_size(tmp_path, reader):
 def write_msmt17(folder, version="msmt17", sizes=None):
     """Lists of the published size, or {list: (people, images)}; the images' folders stay empty."""
     sizes = sizes or {
-        "train": (1_041, 30_248), "val": (1_041, 2_373), "query": (3_060, 11_659), "gallery": (3_060, 82_161),
-    }  # fmt: skip
+        "train": (1_041, 30_248),
+        "val": (1_041, 2_373),
+        "query": (3_060, 11_659),
+        "gallery": (3_060, 82_161),
+    }
     for name in msmt17.FOLDERS[version]:
         (folder / name).mkdir(parents=True)
     for name, (number, images) in sizes.items():
@@ -211,7 +214,7 @@ def test_partial_reid(tmp_path):
 def read_own(folder, text):
     (folder / "mine").mkdir(exist_ok=True)
     (folder / "mine" / "images.csv").write_text(text)
-    return csv_file.read(folder, OwnSettings("csv", "mine/images.csv"))
+    return csv_file.read(folder, CsvSettings("csv", "mine/images.csv"))
 
 
 def test_own_csv(tmp_path):
@@ -277,7 +280,7 @@ def test_own_csv_missing(tmp_path):
     with pytest.raises(
         InputError, match=r"cannot read .*absent\.csv: .*`file` of the dataset's source"
     ):
-        csv_file.read(tmp_path, OwnSettings("csv", "absent.csv"))
+        csv_file.read(tmp_path, CsvSettings("csv", "absent.csv"))
     assert readers.locate(tmp_path, readers.READERS["csv"].folders) == tmp_path
 
 
@@ -347,6 +350,6 @@ def test_an_extracted_record_is_read_when_asked_for(tmp_path):
     assert not asked
     packing.check_images({"train": [one]})
     assert not asked
-    assert list(packing.stored_images([one])) == [("1.png", 1, 1, content.read_bytes())]
-    assert next(packing.partial_images([one], 0))[:3] == ("1.png", 1, 1)
+    assert list(packing.original_images([one])) == [("1.png", 1, 1, content.read_bytes())]
+    assert next(packing.partial_query_images([one], 0))[:3] == ("1.png", 1, 1)
     assert len(asked) == 2

@@ -16,7 +16,8 @@ from reid.datasets.synthetic import benchmark
 from reid.runtime.errors import InputError
 
 SETTINGS = benchmark.SyntheticSettings(
-    seed=3, train_people=4, test_people=3, images_per_camera=1.5, distractors=5, junk=3, height=64, width=32,
+    reader="synthetic", seed=3, train_people=4, test_people=3, images_per_camera=1.5,
+    distractors=5, junk=3, height=64, width=32,
     misalignment=0.6, occlusion=0.6, lookalikes=0.7, camera_shift=0.8,
 )  # fmt: skip
 NAME = re.compile(r"(-1|\d{4})_c([1-6])s[1-6]_\d{6}_\d{2}\.jpg")
@@ -121,9 +122,10 @@ def test_a_camera_changes_the_colours_and_nothing_else():
 
 
 WRONG = {
-    "seed": [-1], "train_people": [0, 9999], "test_people": [0], "images_per_camera": [0.5, float("inf")],
-    "distractors": [-1], "junk": [-1], "height": [31], "width": [0], "misalignment": [1.2], "occlusion": [-0.1],
-    "lookalikes": [float("nan")], "camera_shift": [2],
+    "seed": [-1], "train_people": [0, 9999], "test_people": [0],
+    "images_per_camera": [0.5, float("inf")],
+    "distractors": [-1], "junk": [-1], "height": [31], "width": [0],
+    "misalignment": [1.2], "occlusion": [-0.1], "lookalikes": [float("nan")], "camera_shift": [2],
 }  # fmt: skip
 
 

@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from reid.datasets import filenames, market1501
+from reid.datasets.records import Reader, SourceSettings, Splits
 from reid.datasets.synthetic.bodies import Place, Pose, draw_person
 from reid.datasets.synthetic.cameras import CAMERAS, Camera, photograph
 from reid.datasets.synthetic.canvas import Canvas
@@ -24,20 +26,21 @@ from reid.datasets.synthetic.people import Person, dress
 from reid.datasets.synthetic.scenery import SCENE_BODY, SCENE_HEIGHT, SCENE_WIDTH, occlude, scene
 from reid.runtime.errors import InputError
 
-FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+FOLDERS = tuple(filenames.SUBFOLDERS.values())  # of train, query and gallery
 JUNK, DISTRACTOR = -1, 0
 _OVERSIZE = 2  # drawn at twice the size, then averaged
 _STRANGERS = 1_000_000  # numbers of people who have no pid start here
 _PASSERS_BY = 100
 _RANGES = (
-    ("seed", 0, 2**63), ("train_people", 1, 9999), ("test_people", 1, 9999), ("images_per_camera", 1, 1000),
-    ("distractors", 0, 39_999), ("junk", 0, 39_999), ("height", 32, 1024), ("width", 16, 1024),
-    ("misalignment", 0, 1), ("occlusion", 0, 1), ("lookalikes", 0, 1), ("camera_shift", 0, 1),
+    ("seed", 0, 2**63), ("train_people", 1, 9999), ("test_people", 1, 9999),
+    ("images_per_camera", 1, 1000), ("distractors", 0, 39_999), ("junk", 0, 39_999),
+    ("height", 32, 1024), ("width", 16, 1024), ("misalignment", 0, 1), ("occlusion", 0, 1),
+    ("lookalikes", 0, 1), ("camera_shift", 0, 1),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class SyntheticSettings:
+class SyntheticSettings(SourceSettings):
     """Size and difficulty of the built-in benchmark; the last four are in [0, 1], 0 is easiest.
 
     `images_per_camera` is the mean for one person under one camera (test people have at least two:
@@ -74,6 +77,11 @@ class SyntheticSettings:
                 "people together, wanted at most 9999, because a pid has four digits; ask for "
                 "fewer."
             )
+
+
+def read(folder: Path, settings: SyntheticSettings) -> Splits:
+    """Records of train, query and gallery of the drawn benchmark, as Market-1501's are read."""
+    return filenames.read_subfolders(folder, market1501.PATTERN, market1501.EXAMPLE)
 
 
 class Shot(NamedTuple):
@@ -301,3 +309,6 @@ def _passer_by(
 ) -> None:
     other = _stranger(settings.seed, int(generator.integers(_PASSERS_BY)))
     draw_person(canvas, other, _pose(generator, camid), place)
+
+
+READER = Reader(SyntheticSettings, read, (), draw=draw)

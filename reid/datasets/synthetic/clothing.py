@@ -12,18 +12,9 @@ from PIL import Image
 
 Colour = tuple[int, int, int]
 PATTERNS = (
-    "plain",
-    "hoops",
-    "pinstripes",
-    "checks",
-    "print",
-    "logo",
-    "blocks",
-    "dots",
-    "band",
-    "back",
+    "plain", "hoops", "pinstripes", "checks", "print", "logo", "blocks", "dots", "band", "back",
     "chest",
-)
+)  # fmt: skip
 BODY_TOP, HEAD_TOP = 0.85, 1.0
 _ROWS, _COLUMNS = 128, 96
 
@@ -34,9 +25,8 @@ class Surface:
     before the spine.
     """
 
-    texture: (
-        np.ndarray
-    )  # [R, A, 4] RGBA: rows from `top` to `bottom`, columns around from the front
+    # [R, A, 4] RGBA: rows from `top` to `bottom`, columns around from the front
+    texture: np.ndarray
     top: float
     bottom: float
     profile: np.ndarray  # [3, H]: heights, ascending; half widths; half depths

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.datasets import dukemtmcreid, market1501, packing, partial, readers
+from reid.datasets import dukemtmcreid, market1501, packing, readers
 from reid.datasets.market1501 import Market1501Settings
+from reid.datasets.partial_queries import crop_partial_query
 from reid.datasets.records import Counts, Record, SourceSettings
 from reid.runtime.errors import InputError
 
@@ -294,10 +295,10 @@ def striped(height, width=4):
 
 def test_crop_partial_depends_on_seed_and_name_alone():
     image = striped(128)
-    first = np.asarray(partial.crop(image, 0, "a.jpg"))
-    assert np.array_equal(first, np.asarray(partial.crop(image, 0, "a.jpg")))
-    assert not np.array_equal(first, np.asarray(partial.crop(image, 1, "a.jpg")))
-    assert not np.array_equal(first, np.asarray(partial.crop(image, 0, "b.jpg")))
+    first = np.asarray(crop_partial_query(image, 0, "a.jpg"))
+    assert np.array_equal(first, np.asarray(crop_partial_query(image, 0, "a.jpg")))
+    assert not np.array_equal(first, np.asarray(crop_partial_query(image, 1, "a.jpg")))
+    assert not np.array_equal(first, np.asarray(crop_partial_query(image, 0, "b.jpg")))
     assert np.array_equal(np.asarray(image), np.asarray(striped(128)))
 
 
@@ -305,7 +306,7 @@ def test_crop_partial_covers_whole_rows_of_the_published_range():
     height = 100
     bands = []
     for i in range(2_000):
-        rows = np.asarray(partial.crop(striped(height), 7, f"{i}.jpg"))
+        rows = np.asarray(crop_partial_query(striped(height), 7, f"{i}.jpg"))
         assert rows.shape == (height, 4, 3)
         assert (rows == rows[:, :1, :1]).all()  # full width, nothing sideways
         bands.append((int(rows.min()), int(rows.max())))
@@ -321,7 +322,7 @@ def test_crop_partial_covers_whole_rows_of_the_published_range():
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 35])
 def test_crop_partial_of_tiny_images(height):
     for i in range(50):
-        rows = np.asarray(partial.crop(striped(height, 1), 0, f"{i}"))
+        rows = np.asarray(crop_partial_query(striped(height, 1), 0, f"{i}"))
         assert rows.shape == (height, 1, 3)
         band = int(rows.max()) - int(rows.min()) + 1
         assert height < 3 or 0.6 * height <= band < 0.9 * height
@@ -329,12 +330,12 @@ def test_crop_partial_of_tiny_images(height):
 
 def test_partial_images_keep_pid_camera_and_stem(small):
     query = read_market1501(small)["query"]
-    images = list(packing.partial_images(query, 0))
+    images = list(packing.partial_query_images(query, 0))
     assert [image[:3] for image in images] == [
         ("0003_c1s1_000001_00.png", 3, 1),
         ("0004_c6s6_000001_00.jpg.png", 4, 6),
     ]
-    assert list(packing.partial_images(query[::-1], 0)) == images[::-1]
-    assert list(packing.stored_images(query[:1])) == [
+    assert list(packing.partial_query_images(query[::-1], 0)) == images[::-1]
+    assert list(packing.original_images(query[:1])) == [
         (query[0].name, query[0].pid, query[0].camid, query[0].path.read_bytes())
     ]
