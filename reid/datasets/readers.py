@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reid.datasets import csv_file, cuhk03, dukemtmcreid, market1501, msmt17, partial_reid
 from reid.datasets.records import Counts, Record, Splits, count, first_few
-from reid.datasets.synthetic import benchmark
+from reid.datasets.synthetic import reader as synthetic
 from reid.runtime.errors import InputError
 
 READERS = {
@@ -24,7 +24,7 @@ READERS = {
     "partialreid": partial_reid.REID,
     "partialilids": partial_reid.ILIDS,
     "csv": csv_file.READER,
-    "synthetic": benchmark.READER,
+    "synthetic": synthetic.READER,
 }
 
 

@@ -55,7 +55,7 @@ class SourceSettings:
 
 
 class Extra(NamedTuple):
-    """A second archive that a dataset needs: its key in `download.ARCHIVES`, and what finds its
+    """A second archive that a dataset needs: its key in `official.ARCHIVES`, and what finds its
     folder, given the dataset's folder.
     """
 

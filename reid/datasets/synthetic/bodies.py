@@ -128,11 +128,8 @@ def _leg(
 def _trouser(
     canvas: Canvas, person: Person, light: float, leg: tuple[Point, Point, Point], unit: float
 ) -> None:
-    (hip, knee, ankle), length, loose = (
-        leg,
-        person.outfit.leg_length,
-        person.outfit.leg_width * unit,
-    )
+    hip, knee, ankle = leg
+    length, loose = person.outfit.leg_length, person.outfit.leg_width * unit
     middle = _between(hip, knee, min(1.0, 2 * length))
     canvas.limb(
         (hip, middle), (0.05 * unit, 0.03 * unit + 0.4 * loose), person.colours.bottom, light
@@ -253,36 +250,37 @@ def _backpack(canvas: Canvas, person: Person, pose: Pose, place: Place) -> None:
 def _bag(
     canvas: Canvas, person: Person, pose: Pose, place: Place, joints: dict[str, Point]
 ) -> None:
-    unit = place.scale * person.width
     if person.bag == "handbag":
-        hand = joints["hand_" + person.bag_side]
-        if hand[2] < -0.06:
-            return
-        half, drop = (0.04 + person.bag_size) * unit, (0.10 + person.bag_size) * unit
-        box = [(hand[0] - half, hand[1] + 0.35 * drop), (hand[0] + half, hand[1] + 0.35 * drop)]
-        canvas.line([box[0], hand[:2], box[1]], 0.01 * unit, person.bag_trim)
-        box += [
-            (hand[0] + 1.1 * half, hand[1] + 1.2 * drop),
-            (hand[0] - 1.1 * half, hand[1] + 1.2 * drop),
-        ]
-        canvas.polygon(box, person.colours.bag, 112)
-        canvas.disc(hand[0] - 0.2 * half, hand[1] + 0.7 * drop, (0.5 * half, 0.2 * drop), None, 140)
+        _handbag(canvas, person, joints["hand_" + person.bag_side], place.scale * person.width)
     if person.bag == "crossbody":
-        sign = 1 if person.bag_side == "l" else -1
-        hip = place.screen(np.array([sign * 0.12 * person.width, 0.51, 0.02]), pose)
-        if hip[2] > -0.07:
-            half = (0.045 + person.bag_size) * unit * max(0.5, abs(math.cos(pose.yaw)))
-            corners = [(-1, -0.8), (1, -0.8), (1.1, 0.9), (-1.1, 0.9)]
-            canvas.polygon(
-                [(hip[0] + half * x, hip[1] + 0.05 * unit * y) for x, y in corners],
-                person.colours.bag,
-                114,
-            )
-            canvas.line(
-                [(hip[0] - half, hip[1] - 0.01 * unit), (hip[0] + half, hip[1] - 0.01 * unit)],
-                0.012 * unit,
-                person.bag_trim,
-            )
+        _crossbody(canvas, person, pose, place)
+
+
+def _handbag(canvas: Canvas, person: Person, hand: Point, unit: float) -> None:
+    if hand[2] < -0.06:
+        return
+    half, drop = (0.04 + person.bag_size) * unit, (0.10 + person.bag_size) * unit
+    box = [(hand[0] - half, hand[1] + 0.35 * drop), (hand[0] + half, hand[1] + 0.35 * drop)]
+    canvas.line([box[0], hand[:2], box[1]], 0.01 * unit, person.bag_trim)
+    box += [
+        (hand[0] + 1.1 * half, hand[1] + 1.2 * drop),
+        (hand[0] - 1.1 * half, hand[1] + 1.2 * drop),
+    ]
+    canvas.polygon(box, person.colours.bag, 112)
+    canvas.disc(hand[0] - 0.2 * half, hand[1] + 0.7 * drop, (0.5 * half, 0.2 * drop), None, 140)
+
+
+def _crossbody(canvas: Canvas, person: Person, pose: Pose, place: Place) -> None:
+    unit, sign = place.scale * person.width, 1 if person.bag_side == "l" else -1
+    hip = place.screen(np.array([sign * 0.12 * person.width, 0.51, 0.02]), pose)
+    if hip[2] <= -0.07:
+        return
+    half = (0.045 + person.bag_size) * unit * max(0.5, abs(math.cos(pose.yaw)))
+    corners = [(-1, -0.8), (1, -0.8), (1.1, 0.9), (-1.1, 0.9)]
+    outline = [(hip[0] + half * x, hip[1] + 0.05 * unit * y) for x, y in corners]
+    canvas.polygon(outline, person.colours.bag, 114)
+    flap = [(hip[0] - half, hip[1] - 0.01 * unit), (hip[0] + half, hip[1] - 0.01 * unit)]
+    canvas.line(flap, 0.012 * unit, person.bag_trim)
 
 
 def _between(start: Point, end: Point, step: float) -> Point:
@@ -293,23 +291,11 @@ def _revolve(canvas: Canvas, surface: Surface, pose: Pose, place: Place) -> None
     """Draw a body of revolution: its outline row by row, the side we see of its texture, and the
     light on it.
     """
-    sin, cos = math.sin(pose.yaw), math.cos(pose.yaw)
-    tall = place.scale * math.cos(pose.tilt)
-    first, last = (
-        int(place.floor - tall * surface.top) - 1,
-        int(place.floor - tall * surface.bottom) + 8,
-    )
-    rows = np.arange(max(first, 0), min(last, canvas.colour.height), dtype=np.float32)
-    height = ((place.floor - rows) / tall)[:, None]
-    knots = np.hypot(surface.profile[1] * cos, surface.profile[2] * sin) * place.scale
-    half = np.interp(height, surface.profile[0], knots).astype(np.float32)
-    middle = place.x + place.scale * (surface.centre * sin + pose.lean * height)
+    rows, height, half, middle = _outline(surface, pose, place, canvas.colour.height)
     if not len(rows):
         return
-    left, right = (
-        max(0, int((middle - half).min())),
-        min(canvas.colour.width, int((middle + half).max()) + 2),
-    )
+    left = max(0, int((middle - half).min()))
+    right = min(canvas.colour.width, int((middle + half).max()) + 2)
     if right <= left:
         return
     across = (np.arange(left, right, dtype=np.float32) - middle) / half
@@ -322,6 +308,24 @@ def _revolve(canvas: Canvas, surface: Surface, pose: Pose, place: Place) -> None
     light *= _folds()[pose.folds, : len(rows), : right - left]
     canvas.colour.paste(Image.fromarray(np.ascontiguousarray(pixels[..., :3])), corner, mask)
     canvas.shade.paste(Image.fromarray(light.astype(np.uint8)), corner, mask)
+
+
+def _outline(
+    surface: Surface, pose: Pose, place: Place, lowest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The canvas's rows [R] that a body of revolution covers, above `lowest`; and [R, 1] of each:
+    height on the body, half its width and its middle on the canvas.
+    """
+    tall = place.scale * math.cos(pose.tilt)
+    first = int(place.floor - tall * surface.top) - 1
+    last = int(place.floor - tall * surface.bottom) + 8
+    rows = np.arange(max(first, 0), min(last, lowest), dtype=np.float32)
+    height = ((place.floor - rows) / tall)[:, None]
+    sin, cos = math.sin(pose.yaw), math.cos(pose.yaw)
+    knots = np.hypot(surface.profile[1] * cos, surface.profile[2] * sin) * place.scale
+    half = np.interp(height, surface.profile[0], knots).astype(np.float32)
+    middle = place.x + place.scale * (surface.centre * sin + pose.lean * height)
+    return rows, height, half, middle
 
 
 @functools.cache
