@@ -330,6 +330,19 @@ def test_a_dataset_without_archive_keeps_its_own_error(raw):
         download.provide("mine", raw, ("mine",), True, False)
 
 
+def test_each_step_gives_a_path_or_none(raw):
+    archives = download.ARCHIVES["market1501"]
+    assert download.find_folder(raw, FOLDERS, archives) is None
+    assert download.find_archive(raw, archives) is None
+    assert download.fetch(raw, download.ARCHIVES["msmt17"]) is None
+    (raw / FILE).write_bytes(CONTENT)
+    assert download.find_archive(raw, archives) == raw / FILE
+    (raw / "market1501").mkdir()
+    assert download.find_folder(raw, FOLDERS, archives) == raw / "market1501"
+    (raw / FILE).rename(raw / "market1501" / FILE)
+    assert download.find_folder(raw, FOLDERS, archives) is None, "a folder for the archive alone"
+
+
 # Archives that the user holds
 
 
