@@ -12,11 +12,12 @@ from reid.datasets.synthetic.benchmark import (
     SyntheticSettings,
     generator_of,
 )
-from reid.datasets.synthetic.bodies import Place, Pose, draw_person
+from reid.datasets.synthetic.bodies import draw_person
 from reid.datasets.synthetic.cameras import CAMERAS, Camera, photograph
 from reid.datasets.synthetic.canvas import Canvas
 from reid.datasets.synthetic.obstacles import occlude
 from reid.datasets.synthetic.people import Person, dress
+from reid.datasets.synthetic.poses import Place, Pose
 from reid.datasets.synthetic.scenery import SCENE_BODY, SCENE_HEIGHT, SCENE_WIDTH, scene
 
 _OVERSIZE = 2  # drawn at twice the size, then averaged
