@@ -76,6 +76,10 @@ def read(folder: Path) -> Split:
     Raises InputError when a file is absent or damaged, or the two files do not match.
     """
     folder = Path(folder)
+    if (folder / "statistics.json").is_file():
+        raise InputError(
+            f"{folder} is a prepared dataset: wanted one of its splits, such as {folder / 'train'}."
+        )
     manifest = _read_manifest(folder / "manifest.csv")
     names, path = manifest["name"].tolist(), folder / "images.zip"
     try:

@@ -150,6 +150,11 @@ def test_absent_files_name_the_next_step(folder):
     expect_damaged(folder, "train/images.zip", "no such file")
 
 
+def test_a_dataset_is_not_one_of_its_splits(folder):
+    with pytest.raises(InputError, match=r"wanted one of its splits, such as .*market1501/train"):
+        prepared.read(folder)
+
+
 def test_a_truncated_zip_names_the_next_step(folder):
     path = folder / "train" / "images.zip"
     content = path.read_bytes()
