@@ -12,17 +12,13 @@ from PIL import Image
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
-from reid.datasets.synthetic import benchmark  # noqa: E402
+from reid.datasets.synthetic.benchmark import Shot, SyntheticSettings  # noqa: E402
+from reid.datasets.synthetic.people import dress  # noqa: E402
+from reid.datasets.synthetic.picture import draw_shot  # noqa: E402
 from reid.runtime import config  # noqa: E402
 
-SOURCE = dict(
-    config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"]
-)
-SETTINGS = config.settings(
-    benchmark.SyntheticSettings,
-    {key: value for key, value in SOURCE.items() if key != "reader"},
-    "synthetic",
-)
+SOURCE = config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"]
+SETTINGS = config.settings(SyntheticSettings, SOURCE, "datasets.synthetic.source")
 PEOPLE, CAMERAS, ENLARGED, GAP = range(24, 32), range(1, 7), 2, 2
 
 
@@ -31,9 +27,9 @@ def main() -> None:
     wide, tall = SETTINGS.width * ENLARGED + GAP, SETTINGS.height * ENLARGED + GAP
     sheet = Image.new("RGB", (wide * len(CAMERAS) - GAP, tall * len(PEOPLE) - GAP), "white")
     for row, pid in enumerate(PEOPLE):
-        person = benchmark.dress(SETTINGS.seed, pid, SETTINGS.lookalikes)
+        person = dress(SETTINGS.seed, pid, SETTINGS.lookalikes)
         for column, camid in enumerate(CAMERAS):
-            image = benchmark.draw_shot(SETTINGS, benchmark.Shot(pid, camid, 0, ""), person)
+            image = draw_shot(SETTINGS, Shot(pid, camid, 0, ""), person)
             sheet.paste(
                 image.resize((wide - GAP, tall - GAP), Image.Resampling.BICUBIC),
                 (column * wide, row * tall),

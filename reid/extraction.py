@@ -46,29 +46,29 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
     batches = distributed.share(
         [slice(at, min(at + batch, len(split))) for at in range(0, len(split), batch)]
     )
-    own = sum(rows.stop - rows.start for rows in batches)
+    total = sum(rows.stop - rows.start for rows in batches)
     with tqdm(
-        total=own,
+        total=total,
         desc=f"extracting {split.name}",
         unit="image",
         delay=1,
         disable=distributed.rank() > 0,
     ) as bar:
 
-        def write(found: tuple[slice, Tensor, Tensor]) -> None:
-            rows, global_features, stripes = found
+        def write(described: tuple[slice, Tensor, Tensor]) -> None:
+            rows, global_features, stripes = described
             global_file[rows], stripes_file[rows] = global_features.numpy(), stripes.numpy()
             bar.update(rows.stop - rows.start)
 
         each = on_all_cores if device.type == "cpu" else one_by_one
-        each(lambda rows: (rows, *_described(network, split, rows, device)), batches, write)
+        each(lambda rows: (rows, *_describe(network, split, rows, device)), batches, write)
 
 
 @torch.no_grad()  # here, because it holds for a thread
-def _described(
+def _describe(
     network: Network, split: Split, rows: slice, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Some images' global features [N, D] and stripes [N, S, D], in the CPU's memory."""
+    """The global features [B, D] and stripes [B, S, D] of some images, in the CPU's memory."""
     size = network.settings.height, network.settings.width
     decoded = torch.from_numpy(images.decode(split, *size, range(rows.start, rows.stop)))
     global_features, stripes = network.describe(images.normalise(decoded.to(device)))

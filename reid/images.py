@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from reid.prepared import Split
+from reid.prepared import Split, dataset_of
 from reid.runtime.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
@@ -20,11 +20,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 
 def decode(
     split: Split, height: int, width: int, indices: Sequence[int] | None = None
 ) -> np.ndarray:
-    """The images `indices` (None: all) of a split as RGB, resized by PIL's bilinear filter: [N, H,
-    W, 3] uint8.
+    """Images of a split as RGB, resized by PIL's bilinear filter: -> [N, H, W, 3] uint8.
 
-    Decodes in threads, with a progress bar past one second. Raises InputError naming the split and
-    the image that is corrupt.
+    `indices` says which (None: all). Decodes in threads, with a progress bar past one second.
+    Raises InputError naming the split and the image that is corrupt.
     """
     return decode_sizes(split, [(height, width)], indices)[0]
 
@@ -78,6 +77,6 @@ def _decode_one(split: Split, index: int, sizes: Sequence[tuple[int, int]]) -> l
     except Exception as error:  # a damaged file raises nearly anything
         raise InputError(
             f"image {split.names[index]} of split {split.name} is corrupt "
-            f"({type(error).__name__}): replace it in the raw dataset and run `dvc repro "
-            "prepare@...` again."
+            f"({type(error).__name__}): replace it in the raw dataset and run `dvc repro --force "
+            f"prepare@{dataset_of(split)}`."
         ) from None

@@ -1,11 +1,10 @@
-"""A prepared dataset: one zip of original image bytes per split, manifest.csv and statistics.json.
+"""A prepared dataset: a folder of images.zip and manifest.csv for each split, and statistics.json.
 
 The zips are stored, not compressed, with fixed timestamps, so that equal images make equal bytes.
 A zip's own CRC-32 is checked whenever an image is read; the manifest's SHA-256 tells which image
 of two copies differs.
 """
 
-import csv
 import hashlib
 import json
 import threading
@@ -15,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from reid.runtime.errors import InputError
 
-COLUMNS = ("split", "name", "pid", "camid", "sha256")
+COLUMNS = {"name": str, "pid": np.int64, "camid": np.int64, "sha256": str}  # of manifest.csv
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,81 +52,102 @@ class Split:
 def write(
     folder: Path, splits: Mapping[str, Iterable[tuple[str, int, int, bytes]]]
 ) -> dict[str, dict[str, int]]:
-    """Write each split's (name, pid, camid, bytes), read one at a time, and return the statistics
-    also written.
+    """Write each split's (name, pid, camid, bytes), taken one at a time, to `folder`/<split>, and
+    return the statistics also written.
 
     Statistics: people (distractors are none), images, cameras of each split, and the gallery's
     distractors (pid 0). Raises InputError when a name comes twice in a split.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    statistics = {}
-    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
-        manifest = csv.writer(file, lineterminator="\n")
-        manifest.writerow(COLUMNS)
-        for split, images in splits.items():
-            rows = _write_zip(folder / f"{split}.zip", images)
-            manifest.writerows((split, *row) for row in rows)
-            statistics[split] = _statistics(split, rows)
+    folder, statistics = Path(folder), {}
+    for name, images in splits.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        manifest = _write_images(folder / name / "images.zip", images)
+        manifest.to_csv(folder / name / "manifest.csv", index=False, lineterminator="\n")
+        statistics[name] = _count(manifest)
+        if name == "gallery":
+            statistics[name]["distractors"] = int((manifest["pid"] == 0).sum())
     (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
     return statistics
 
 
-def read(folder: Path, split: str) -> Split:
-    """Open one split, in the order it was written. Raises InputError when a file is absent,
-    truncated or no match.
+def read(folder: Path) -> Split:
+    """Open the split in `folder`, which has its name, in the order it was written.
+
+    Raises InputError when a file is absent or damaged, or the two files do not match.
     """
-    manifest, pack = Path(folder) / "manifest.csv", Path(folder) / f"{split}.zip"
-    try:
-        with open(manifest, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == split]
-        names, pids, camids, checksums = ([row[key] for row in rows] for key in COLUMNS[1:])
-        if not all(len(checksum) == 64 for checksum in checksums):
-            raise ValueError("with a sha256 that is none")
-        archive = zipfile.ZipFile(pack)
-        if archive.namelist() != names:
-            raise _damaged(
-                pack, f"it holds {len(archive.namelist()):,} images and manifest.csv {len(names):,}"
-            )
-        return Split(
-            split, names, np.array(pids, np.int64), np.array(camids, np.int64), checksums, archive
+    folder = Path(folder)
+    if (folder / "statistics.json").is_file():
+        raise InputError(
+            f"{folder} is a prepared dataset: wanted one of its splits, such as {folder / 'train'}."
         )
-    except FileNotFoundError as error:
-        raise _damaged(Path(error.filename), "no such file") from None
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise _damaged(manifest, f"{type(error).__name__} {error}") from None
+    manifest = _read_manifest(folder / "manifest.csv")
+    names, path = manifest["name"].tolist(), folder / "images.zip"
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise _damaged(path, "no such file") from None
     except (zipfile.BadZipFile, OSError) as error:
-        raise _damaged(pack, str(error)) from None
+        raise _damaged(path, str(error)) from None
+    if archive.namelist() != names:
+        count = len(archive.namelist())
+        raise _damaged(
+            path, f"its {count:,} images are not the {len(names):,} that manifest.csv names"
+        )
+    pids, camids = (manifest[key].to_numpy(copy=True) for key in ("pid", "camid"))
+    return Split(folder.absolute().name, names, pids, camids, manifest["sha256"].tolist(), archive)
+
+
+def dataset_of(split: Split) -> str:
+    """The name of the dataset that a split is part of: its folder's parent is called so."""
+    return _dataset(Path(split.archive.filename))
+
+
+def _dataset(path: Path) -> str:
+    return path.absolute().parent.parent.name
 
 
 def _damaged(path: Path, how: str) -> InputError:
-    dataset = path.absolute().parent.name
+    dataset = _dataset(path)
     return InputError(
         f"the prepared dataset is incomplete or damaged: {path}: {how}. Make it with `dvc repro "
         f"prepare@{dataset}`, or again with `dvc repro --force prepare@{dataset}`."
     )
 
 
-def _write_zip(
-    path: Path, images: Iterable[tuple[str, int, int, bytes]]
-) -> list[tuple[str, int, int, str]]:
-    """Write the images in their order and return (name, pid, camid, SHA-256) of each."""
-    rows, seen = [], set()
+def _write_images(path: Path, images: Iterable[tuple[str, int, int, bytes]]) -> pd.DataFrame:
+    """Write the images in their order and return their manifest."""
+    rows, names = [], set()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, pid, camid, content in images:
-            if name in seen:
+            if name in names:
                 raise InputError(f"two images of one split are called {name}: rename one of them.")
-            seen.add(name)
+            names.add(name)
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
             rows.append((name, pid, camid, hashlib.sha256(content).hexdigest()))
-    return rows
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _statistics(split: str, rows: list[tuple[str, int, int, str]]) -> dict[str, int]:
-    pids = [pid for _, pid, _, _ in rows]
-    counts = {
-        "people": len(set(pids) - {0}),
-        "images": len(rows),
-        "cameras": len({camid for _, _, camid, _ in rows}),
+def _read_manifest(path: Path) -> pd.DataFrame:
+    """manifest.csv with its exact columns; a name such as NA or 1e5 is text. Raises InputError."""
+    try:
+        manifest = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise _damaged(path, "no such file") from None
+    except (ValueError, OverflowError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise _damaged(path, f"{type(error).__name__} {error}") from None
+    if list(manifest.columns) != list(COLUMNS):
+        columns = ", ".join(map(str, manifest.columns))
+        raise _damaged(path, f"its columns are {columns}, wanted {', '.join(COLUMNS)}")
+    if not manifest["sha256"].str.fullmatch("[0-9a-f]{64}").all():
+        raise _damaged(path, "it has a sha256 that is none")
+    return manifest
+
+
+def _count(manifest: pd.DataFrame) -> dict[str, int]:
+    """People without distractors, images and cameras."""
+    pids = manifest["pid"]
+    return {
+        "people": int(pids[pids != 0].nunique()),
+        "images": len(manifest),
+        "cameras": int(manifest["camid"].nunique()),
     }
-    return counts | ({"distractors": pids.count(0)} if split == "gallery" else {})

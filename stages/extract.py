@@ -28,7 +28,7 @@ def main() -> None:
     with cli.whole(args.out, distributed.wait) as out:
         distributed.made(out, out.mkdir)
         for split in SPLITS:
-            extract(network, prepared.read(args.data, split), out / split, settings.batch, device)
+            extract(network, prepared.read(args.data / split), out / split, settings.batch, device)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main() -> None:
         ),
     }
     resume = config.settings(ResumeSettings, config.section(params, "resume"), "resume")
-    split = prepared.read(args.data, "train")
+    split = prepared.read(args.data)
     try:
         run(split, settings, resume, args)
     except Stopped as stopped:

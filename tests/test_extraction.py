@@ -40,7 +40,7 @@ def data(tmp_path):
 
 
 def test_features_are_the_networks_description_of_each_image(network, data, tmp_path):
-    split = prepared.read(data, "query")
+    split = prepared.read(data / "query")
     extract(network, split, tmp_path / "out", 3, CPU)
     found = features.read(tmp_path / "out")
     assert found.pids.tolist() == [0, 0, 1, 1, 2, 2, 3]
@@ -58,7 +58,7 @@ def test_cores_change_no_byte(network, data, tmp_path):
     before, found = torch.get_num_threads(), []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        extract(network, prepared.read(data, "query"), tmp_path / str(threads), 2, CPU)
+        extract(network, prepared.read(data / "query"), tmp_path / str(threads), 2, CPU)
         found.append((tmp_path / str(threads) / "stripes.npy").read_bytes())
     torch.set_num_threads(before)
     assert found[0] == found[1]
@@ -66,7 +66,7 @@ def test_cores_change_no_byte(network, data, tmp_path):
 
 def test_an_empty_split_is_refused(network, data, tmp_path):
     with pytest.raises(InputError, match="split gallery holds no image"):
-        extract(network, prepared.read(data, "gallery"), tmp_path / "out", 3, CPU)
+        extract(network, prepared.read(data / "gallery"), tmp_path / "out", 3, CPU)
 
 
 def test_a_batch_of_none_is_refused():

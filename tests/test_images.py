@@ -26,7 +26,7 @@ def pack(folder, contents):
         folder / "market1501",
         {"query": [(f"{i}.jpg", i, 1, content) for i, content in enumerate(contents)]},
     )
-    return prepared.read(folder / "market1501", "query")
+    return prepared.read(folder / "market1501" / "query")
 
 
 def test_decode_is_pil_bilinear_in_order(tmp_path):

@@ -46,7 +46,9 @@ def real(tmp_path_factory):
         (folder / name / "Thumbs.db").write_bytes(b"not an image")
     Image.new("RGB", (4, 8), (10, 200, 60)).save(folder / "tiny.jpg")
     for part in ("train", "query", "test"):
-        with gzip.open(ROOT / "reid" / "names" / f"market1501_{part}.csv.gz", "rt") as file:
+        with gzip.open(
+            ROOT / "reid" / "datasets" / "names" / f"market1501_{part}.csv.gz", "rt"
+        ) as file:
             for line in file:
                 os.link(folder / "tiny.jpg", folder / line.strip().split(",")[1])
     return folder
@@ -128,7 +130,7 @@ def test_real_names_whole(real, tmp_path):
         "cameras": 6,
         "distractors": 2_798,
     }
-    gallery = prepared.read(tmp_path / "market1501", "gallery")
+    gallery = prepared.read(tmp_path / "market1501" / "gallery")
     assert gallery.names == sorted(gallery.names)
     assert gallery.content(15_912) == (real / "tiny.jpg").read_bytes()
 
@@ -151,35 +153,45 @@ def test_one_missing_query_image_is_named(real, tmp_path):
 def test_original_bytes_and_partial_queries(small, tmp_path):
     assert prepare(small.parent, tmp_path / "out").returncode == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "train.zip", "query.zip", "query_partial.zip", "gallery.zip", "manifest.csv", "statistics.json",
+        "train", "query", "query_partial", "gallery", "statistics.json",
     }  # fmt: skip
     for split, subfolder in zip(("train", "query", "gallery"), SUBFOLDERS, strict=True):
-        pack = prepared.read(tmp_path / "out", split)
-        assert [pack.content(i) for i in range(len(pack))] == [
-            (small / subfolder / name).read_bytes() for name in pack.names
+        packed = prepared.read(tmp_path / "out" / split)
+        assert [packed.content(i) for i in range(len(packed))] == [
+            (small / subfolder / name).read_bytes() for name in packed.names
         ]
     query, partial = (
-        prepared.read(tmp_path / "out", split) for split in ("query", "query_partial")
+        prepared.read(tmp_path / "out" / split) for split in ("query", "query_partial")
     )
     assert partial.names == ["0003_c1s1_000001_00.png", "0004_c2s1_000001_00.jpg.png"]
     assert partial.pids.tolist() == query.pids.tolist()
     assert partial.camids.tolist() == query.camids.tolist()
     with (
-        zipfile.ZipFile(tmp_path / "out" / "query_partial.zip") as archive,
+        zipfile.ZipFile(tmp_path / "out" / "query_partial" / "images.zip") as archive,
         archive.open(partial.names[0]) as file,
     ):
         assert Image.open(file).size == (10, 20)
 
 
+def contents(folder):
+    """Each file below a folder -> its bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def test_equal_runs_make_equal_bytes_and_the_seed_changes_partial_queries_alone(small, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert prepare(small.parent, tmp_path / name, partial_seed=seed).returncode == 0
-    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    other = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
-    assert {name for name in files if files[name] != other[name]} == {
-        "query_partial.zip",
-        "manifest.csv",
+    first, other = contents(tmp_path / "a"), contents(tmp_path / "c")
+    assert first == contents(tmp_path / "b")
+    assert {name for name in first if first[name] != other[name]} == {
+        "query_partial/images.zip",
+        "query_partial/manifest.csv",
+    }
+    assert {name for name in first if first[name] == other[name]} == {
+        *(f"{split}/images.zip" for split in ("train", "query", "gallery")),
+        *(f"{split}/manifest.csv" for split in ("train", "query", "gallery")),
+        "statistics.json",
     }
 
 
@@ -280,7 +292,7 @@ def test_unknown_dataset_reader_and_keys(small, tmp_path):
 
 def test_a_failed_run_leaves_the_earlier_output(small, tmp_path):
     assert prepare(small.parent, tmp_path / "out").returncode == 0
-    before = (tmp_path / "out" / "manifest.csv").read_bytes()
+    before = (tmp_path / "out" / "query" / "manifest.csv").read_bytes()
     (small / "query" / "holiday.jpg").write_bytes(b"")
     command = [sys.executable, "-m", "stages.prepare", "market1501", str(tmp_path / "out")]
     done = subprocess.run(
@@ -290,7 +302,7 @@ def test_a_failed_run_leaves_the_earlier_output(small, tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
+    assert (tmp_path / "out" / "query" / "manifest.csv").read_bytes() == before
 
 
 def test_help_describes_input_and_output():

@@ -5,7 +5,6 @@ combined sources.
 import re
 
 import pytest
-from PIL import Image
 
 from reid.datasets import (
     combined,
@@ -13,11 +12,10 @@ from reid.datasets import (
     dukemtmcreid,
     market1501,
     msmt17,
-    packing,
     partial_reid,
     readers,
 )
-from reid.datasets.csv_file import OwnSettings
+from reid.datasets.csv_file import CsvSettings
 from reid.datasets.market1501 import Market1501Settings
 from reid.datasets.msmt17 import Msmt17Settings
 from reid.datasets.records import Counts, Record, SourceSettings, count
@@ -100,8 +98,11 @@ def test_duke_folders_of_the_published_size(tmp_path, reader):
 def write_msmt17(folder, version="msmt17", sizes=None):
     """Lists of the published size, or {list: (people, images)}; the images' folders stay empty."""
     sizes = sizes or {
-        "train": (1_041, 30_248), "val": (1_041, 2_373), "query": (3_060, 11_659), "gallery": (3_060, 82_161),
-    }  # fmt: skip
+        "train": (1_041, 30_248),
+        "val": (1_041, 2_373),
+        "query": (3_060, 11_659),
+        "gallery": (3_060, 82_161),
+    }
     for name in msmt17.FOLDERS[version]:
         (folder / name).mkdir(parents=True)
     for name, (number, images) in sizes.items():
@@ -145,7 +146,7 @@ def test_msmt17_of_the_other_version_says_what_is_there(tmp_path):
 @pytest.mark.parametrize(
     "line", ["0000/0000_000_16_x.jpg 0", "0000/0000_000_01_x.jpg", "holiday.jpg 3", "0 1 2"]
 )
-def test_msmt17_odd_line_is_named(tmp_path, line):
+def test_msmt17_wrong_line_is_named(tmp_path, line):
     sizes = {"train": (2, 4), "val": (2, 2), "query": (2, 2), "gallery": (2, 4)}
     with open(write_msmt17(tmp_path, sizes=sizes) / "list_query.txt", "a") as file:
         file.write(f"\n{line}\n")
@@ -205,17 +206,17 @@ def test_partial_reid(tmp_path):
         partial_reid.read(tmp_path, settings)
 
 
-# A CSV of one's own
+# A CSV
 
 
-def read_own(folder, text):
+def read_csv(folder, text):
     (folder / "mine").mkdir(exist_ok=True)
     (folder / "mine" / "images.csv").write_text(text)
-    return csv_file.read(folder, OwnSettings("csv", "mine/images.csv"))
+    return csv_file.read(folder, CsvSettings("csv", "mine/images.csv"))
 
 
-def test_own_csv(tmp_path):
-    splits = read_own(
+def test_csv(tmp_path):
+    splits = read_csv(
         tmp_path,
         "split,image,camid,pid\ntrain,a/1.jpg,3,7\nquery,é, 1.png,2\n".replace(" 1.png", "1")
         + "gallery,g.jpg,2,2\ngallery,d.jpg,2,0\ngallery,junk.jpg,2,-1\n",
@@ -228,8 +229,8 @@ def test_own_csv(tmp_path):
     assert splits["query"][0].name == "é"
 
 
-def test_own_csv_without_cameras_has_no_junk(tmp_path):
-    splits = read_own(tmp_path, "image,pid,split\na.jpg,1,train\nb.jpg,2,query\nc.jpg,2,gallery\n")
+def test_csv_without_cameras_has_no_junk(tmp_path):
+    splits = read_csv(tmp_path, "image,pid,split\na.jpg,1,train\nb.jpg,2,query\nc.jpg,2,gallery\n")
     assert [splits[split][0].camid for split in ("query", "gallery")] == [0, 1]
     readers.check_matches(splits["query"], splits["gallery"])
 
@@ -268,16 +269,16 @@ def test_own_csv_without_cameras_has_no_junk(tmp_path):
         ),
     ],
 )
-def test_own_csv_wrong_line(tmp_path, text, told):
+def test_csv_wrong_line(tmp_path, text, told):
     with pytest.raises(InputError, match=told):
-        read_own(tmp_path, text)
+        read_csv(tmp_path, text)
 
 
-def test_own_csv_missing(tmp_path):
+def test_csv_missing(tmp_path):
     with pytest.raises(
         InputError, match=r"cannot read .*absent\.csv: .*`file` of the dataset's source"
     ):
-        csv_file.read(tmp_path, OwnSettings("csv", "absent.csv"))
+        csv_file.read(tmp_path, CsvSettings("csv", "absent.csv"))
     assert readers.locate(tmp_path, readers.READERS["csv"].folders) == tmp_path
 
 
@@ -294,17 +295,17 @@ def test_combined_people_and_cameras_never_collide():
         "query": [record("q", 9, 1)],
         "gallery": [record("g", 9, 3), record("d", 0, 2)],
     }
-    one = [record("a.jpg", 1, 1), record("b.jpg", 5, 6)]
-    two = [record("a.jpg", 1, 0), record("b.jpg", 5, 2)]
-    splits = combined.combine({"one": one, "two": two}, test)
+    first = [record("a.jpg", 1, 1), record("b.jpg", 5, 6)]
+    second = [record("a.jpg", 1, 0), record("b.jpg", 5, 2)]
+    splits = combined.combine({"one": first, "two": second}, test)
     assert [(r.name, r.pid, r.camid) for r in splits["train"]] == [
         ("one/a.jpg", 10 + 1, 4 + 1), ("one/b.jpg", 10 + 5, 4 + 6),
         ("two/a.jpg", 16 + 1, 11 + 0), ("two/b.jpg", 16 + 5, 11 + 2),
     ]  # fmt: skip
     assert splits["train"][0].path == "a.jpg"
     assert (splits["query"], splits["gallery"]) == (test["query"], test["gallery"])
-    assert combined.combine({"two": two, "one": one}, test) == splits
-    assert one[0] == record("a.jpg", 1, 1)
+    assert combined.combine({"two": second, "one": first}, test) == splits
+    assert first[0] == record("a.jpg", 1, 1)
 
 
 PLAIN = {"reader": "dukemtmcreid"}
@@ -328,25 +329,3 @@ PLAIN = {"reader": "dukemtmcreid"}
 def test_combined_bad_sources(source, told):
     with pytest.raises(InputError, match=told):
         combined.check_source(source, "datasets.x.source")
-
-
-# Bytes that are not a file's
-
-
-def test_an_extracted_record_is_read_when_asked_for(tmp_path):
-    asked = []
-    content = tmp_path / "x.png"
-    Image.new("RGB", (4, 8)).save(content)
-
-    def extract():
-        asked.append(1)
-        return content.read_bytes()
-
-    one = Record(tmp_path / "some.mat" / "1.png", "1.png", 1, 1, extract)
-    assert readers.only_present({"train": [one]}) == {"train": [one]}
-    assert not asked
-    packing.check_images({"train": [one]})
-    assert not asked
-    assert list(packing.stored_images([one])) == [("1.png", 1, 1, content.read_bytes())]
-    assert next(packing.partial_images([one], 0))[:3] == ("1.png", 1, 1)
-    assert len(asked) == 2

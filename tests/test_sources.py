@@ -80,7 +80,7 @@ def test_msmt17(msmt17, tmp_path, with_val, images):
         == 2
     )
     assert found["gallery"]["distractors"] == 0  # label 0 is a person
-    query = prepared.read(tmp_path / "out", "query")
+    query = prepared.read(tmp_path / "out" / "query")
     assert query.content(0) == (msmt17 / "test" / query.names[0]).read_bytes()
 
 
@@ -117,7 +117,7 @@ def test_cuhk03_from_the_mat(tmp_path):
     (folder / PROTOCOL.name).write_bytes(PROTOCOL.read_bytes())
     source = {"reader": "cuhk03", "boxes": "detected", "protocol": "new", "split": 0}
     assert prepare(tmp_path, source) == 0
-    query = prepared.read(tmp_path / "out", "query")
+    query = prepared.read(tmp_path / "out" / "query")
     pair, person, _, column = (int(part) for part in query.names[0][:-4].split("_"))
     with Image.open(io.BytesIO(query.content(0))) as image:
         assert image.format == "PNG"
@@ -138,7 +138,7 @@ def test_the_500k_distractors_from_their_archive(market, tmp_path):
         "cameras": 3,
         "distractors": 2,
     }
-    assert prepared.read(tmp_path / "out", "gallery").content(2) == image
+    assert prepared.read(tmp_path / "out" / "gallery").content(2) == image
 
 
 def test_a_csv_without_cameras(tmp_path):
@@ -154,9 +154,9 @@ def test_a_csv_without_cameras(tmp_path):
     assert (
         prepare(tmp_path, {"reader": "csv", "file": "mine/images.csv"}, allow_incomplete=False) == 0
     )
-    assert prepared.read(tmp_path / "out", "train").names == ["a/1.png", "a/2.png"]
-    assert prepared.read(tmp_path / "out", "query_partial").camids.tolist() == [0]
-    assert prepared.read(tmp_path / "out", "gallery").camids.tolist() == [1]
+    assert prepared.read(tmp_path / "out" / "train").names == ["a/1.png", "a/2.png"]
+    assert prepared.read(tmp_path / "out" / "query_partial").camids.tolist() == [0]
+    assert prepared.read(tmp_path / "out" / "gallery").camids.tolist() == [1]
 
 
 def test_train_on_two_test_on_another(market, msmt17, tmp_path):
@@ -170,7 +170,7 @@ def test_train_on_two_test_on_another(market, msmt17, tmp_path):
         "test": {"reader": "partialilids"},
     }
     assert prepare(tmp_path, source) == 0
-    train = prepared.read(tmp_path / "out", "train")
+    train = prepared.read(tmp_path / "out" / "train")
     assert train.names[:2] == ["market/0002_c1s1_000001_01.jpg", "market/0002_c2s1_000001_01.jpg"]
     assert all(name.startswith("msmt17/0") for name in train.names[2:])
     assert (
@@ -179,15 +179,15 @@ def test_train_on_two_test_on_another(market, msmt17, tmp_path):
     assert len(train) == 11
     assert len(set(train.pids.tolist())) == 1 + 3
     assert len(set(train.camids.tolist())) == 2 + 9
-    assert prepared.read(tmp_path / "out", "gallery").names == ["001.jpg", "002.jpg"]
+    assert prepared.read(tmp_path / "out" / "gallery").names == ["001.jpg", "002.jpg"]
 
 
 def test_partial_queries_are_those_of_the_test_set_alone(market, tmp_path):
     assert prepare(tmp_path, MARKET) == 0
-    alone = (tmp_path / "out" / "query_partial.zip").read_bytes()
+    alone = (tmp_path / "out" / "query_partial" / "images.zip").read_bytes()
     (tmp_path / "out").rename(tmp_path / "alone")
     assert prepare(tmp_path, {"reader": "combined", "train": {"same": MARKET}, "test": MARKET}) == 0
-    assert (tmp_path / "out" / "query_partial.zip").read_bytes() == alone
+    assert (tmp_path / "out" / "query_partial" / "images.zip").read_bytes() == alone
 
 
 def test_combined_errors_name_the_part(market, tmp_path):

@@ -13,10 +13,14 @@ import pytest
 from PIL import Image
 
 from reid.datasets.synthetic import benchmark
+from reid.datasets.synthetic.people import dress
+from reid.datasets.synthetic.picture import draw_shot
+from reid.datasets.synthetic.reader import draw
 from reid.runtime.errors import InputError
 
 SETTINGS = benchmark.SyntheticSettings(
-    seed=3, train_people=4, test_people=3, images_per_camera=1.5, distractors=5, junk=3, height=64, width=32,
+    reader="synthetic", seed=3, train_people=4, test_people=3, images_per_camera=1.5,
+    distractors=5, junk=3, height=64, width=32,
     misalignment=0.6, occlusion=0.6, lookalikes=0.7, camera_shift=0.8,
 )  # fmt: skip
 NAME = re.compile(r"(-1|\d{4})_c([1-6])s[1-6]_\d{6}_\d{2}\.jpg")
@@ -25,7 +29,7 @@ NAME = re.compile(r"(-1|\d{4})_c([1-6])s[1-6]_\d{6}_\d{2}\.jpg")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
-    benchmark.draw(SETTINGS, folder, workers=1)
+    draw(SETTINGS, folder, workers=1)
     return folder
 
 
@@ -43,20 +47,20 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def test_two_workers_give_the_same_bytes_as_one(folder, tmp_path):
-    benchmark.draw(SETTINGS, tmp_path, workers=2)
+    draw(SETTINGS, tmp_path, workers=2)
     assert _checksums(tmp_path) == _checksums(folder)
 
 
 def test_another_seed_draws_other_images(folder, tmp_path):
-    benchmark.draw(dataclasses.replace(SETTINGS, seed=4), tmp_path, workers=1)
+    draw(dataclasses.replace(SETTINGS, seed=4), tmp_path, workers=1)
     assert not set(_checksums(tmp_path).values()) & set(_checksums(folder).values())
 
 
 def test_an_image_depends_on_no_other(folder):
-    everything = benchmark.shots(SETTINGS)
+    everything = benchmark.list_shots(SETTINGS)
     shot = next(shot for shot in reversed(everything) if shot.pid > 0)
-    person = benchmark.dress(SETTINGS.seed, shot.pid, SETTINGS.lookalikes)
-    first, second = (benchmark.draw_shot(SETTINGS, shot, person) for _ in range(2))
+    person = dress(SETTINGS.seed, shot.pid, SETTINGS.lookalikes)
+    first, second = (draw_shot(SETTINGS, shot, person) for _ in range(2))
     assert first == second
     assert len({shot.path for shot in everything}) == len(everything)
 
@@ -90,7 +94,9 @@ def test_images_have_the_asked_size_and_are_no_two_alike(folder):
 def test_mean_of_images_per_camera_is_as_asked():
     settings = dataclasses.replace(SETTINGS, train_people=300, images_per_camera=3.0)
     train = [
-        shot for shot in benchmark.shots(settings) if shot.path.startswith("bounding_box_train")
+        shot
+        for shot in benchmark.list_shots(settings)
+        if shot.path.startswith("bounding_box_train")
     ]
     assert len(train) / len({(shot.pid, shot.camid) for shot in train}) == pytest.approx(
         3.0, abs=0.2
@@ -103,15 +109,15 @@ def test_difficulty_may_be_all_or_nothing(tmp_path):
         settings = dataclasses.replace(
             SETTINGS, train_people=1, test_people=1, distractors=40, junk=20, **knobs
         )
-        benchmark.draw(settings, tmp_path / str(value), workers=1)
+        draw(settings, tmp_path / str(value), workers=1)
         for path in (tmp_path / str(value)).rglob("*.jpg"):
             assert np.asarray(Image.open(path)).std() > 2
 
 
 def test_a_camera_changes_the_colours_and_nothing_else():
-    person = benchmark.dress(SETTINGS.seed, 1, SETTINGS.lookalikes)
+    person = dress(SETTINGS.seed, 1, SETTINGS.lookalikes)
     plain, shifted = (
-        benchmark.draw_shot(
+        draw_shot(
             dataclasses.replace(SETTINGS, camera_shift=shift), benchmark.Shot(1, 2, 0, ""), person
         )
         for shift in (0.0, 1.0)
@@ -121,9 +127,10 @@ def test_a_camera_changes_the_colours_and_nothing_else():
 
 
 WRONG = {
-    "seed": [-1], "train_people": [0, 9999], "test_people": [0], "images_per_camera": [0.5, float("inf")],
-    "distractors": [-1], "junk": [-1], "height": [31], "width": [0], "misalignment": [1.2], "occlusion": [-0.1],
-    "lookalikes": [float("nan")], "camera_shift": [2],
+    "seed": [-1], "train_people": [0, 9999], "test_people": [0],
+    "images_per_camera": [0.5, float("inf")],
+    "distractors": [-1], "junk": [-1], "height": [31], "width": [0],
+    "misalignment": [1.2], "occlusion": [-0.1], "lookalikes": [float("nan")], "camera_shift": [2],
 }  # fmt: skip
 
 
@@ -137,9 +144,9 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 
 def test_a_folder_that_is_not_empty_is_refused(folder):
     with pytest.raises(InputError, match="exists already"):
-        benchmark.draw(SETTINGS, folder, workers=1)
+        draw(SETTINGS, folder, workers=1)
 
 
 def test_no_workers_are_refused(tmp_path):
     with pytest.raises(InputError, match="workers"):
-        benchmark.draw(SETTINGS, tmp_path / "drawn", workers=0)
+        draw(SETTINGS, tmp_path / "drawn", workers=0)

@@ -52,28 +52,28 @@ def check_source(source: Mapping[str, Any], where: str) -> None:
 
 def combine(train: Mapping[str, list[Record]], test: Splits) -> Splits:
     """The train records of each name -> one train split, named `<name>/...`; query and gallery are
-    `test`'s own.
+    those of `test`.
 
     In the order of the names. Test images keep their names, so that their partial variants are
-    those of their own dataset.
+    those of their dataset alone.
     """
     union = []
     for name, records in sorted(train.items()):
-        pid, camid = _past([*test["query"], *test["gallery"], *union])
+        first_pid, first_camid = _first_free([*test["query"], *test["gallery"], *union])
         union += [
             replace(
                 record,
                 name=f"{name}/{record.name}",
-                pid=pid + record.pid,
-                camid=camid + record.camid,
+                pid=first_pid + record.pid,
+                camid=first_camid + record.camid,
             )
             for record in records
         ]
     return {"train": union, "query": test["query"], "gallery": test["gallery"]}
 
 
-def _past(records: list[Record]) -> tuple[int, int]:
+def _first_free(records: list[Record]) -> tuple[int, int]:
     """The first pid and the first camera that are above those of all records."""
-    return tuple(
-        1 + max((getattr(record, key) for record in records), default=0) for key in ("pid", "camid")
-    )
+    pid = max((record.pid for record in records), default=0)
+    camid = max((record.camid for record in records), default=0)
+    return pid + 1, camid + 1

@@ -1,4 +1,4 @@
-"""Your own dataset: a CSV with the columns image, pid, camid (may be left out) and split."""
+"""Any dataset listed in a CSV with the columns image, pid, camid (may be left out) and split."""
 
 import csv
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ SPLITS = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True)
-class OwnSettings(SourceSettings):
+class CsvSettings(SourceSettings):
     """file: the CSV's path, from the folder of the raw datasets."""
 
     file: str
 
 
-def read(folder: Path, settings: OwnSettings) -> Splits:
+def read(folder: Path, settings: CsvSettings) -> Splits:
     """Records of train, query and gallery in the CSV's order; `image` is a path from the CSV's
     folder, and the name.
 
@@ -48,7 +48,7 @@ def read(folder: Path, settings: OwnSettings) -> Splits:
 
 
 def _record(row: dict[str, str], path: Path, line: int) -> tuple[str, Record]:
-    """One line's split and record."""
+    """Check one line: -> its split and record."""
     image, split = PurePosixPath(row["image"] or ""), row["split"]
     if image == PurePosixPath() or image.is_absolute() or ".." in image.parts:
         raise _wrong(path, line, "image", row["image"], "a path below the CSV's folder")
@@ -81,4 +81,4 @@ def _wrong(path: Path, line: int, column: str, got: str | None, wanted: str) -> 
     return InputError(f"line {line} of {path}: `{column}` is {got!r}, wanted {wanted}.")
 
 
-READER = Reader(OwnSettings, read, (), lambda settings: {})
+READER = Reader(CsvSettings, read, ())

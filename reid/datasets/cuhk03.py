@@ -22,9 +22,10 @@ from reid.runtime.settings import settings_class
 
 INDICES = {"train": "train_idx", "query": "query_idx", "gallery": "gallery_idx"}
 
-Cell = tuple[
-    int, int, int
-]  # pair, person and column of an image, from 1; columns 1-5 are view 1, 6-10 view 2
+# pair, person and column of an image, from 1; columns 1-5 are view 1, 6-10 view 2
+Cell = tuple[int, int, int]
+NP_PATTERN = r"(?P<pid>[0-9]{4})_c(?P<camid>[12])_[0-9]+\.png"  # CUHK03-NP's file names
+MAT_PATTERN = r"([1-5])_([0-9]{3})_([12])_([0-9]{2})\.png"  # pair, person, view, column
 
 
 @settings_class
@@ -45,8 +46,7 @@ def read(folder: Path, settings: Cuhk03Settings) -> Splits:
     in the .mat become PNG when read. Raises InputError.
     """
     if settings.protocol == "new" and (folder / settings.boxes).is_dir():
-        pattern = r"(?P<pid>[0-9]{4})_c(?P<camid>[12])_[0-9]+\.png"
-        return read_subfolders(folder / settings.boxes, pattern, "0001_c1_1.png")
+        return read_subfolders(folder / settings.boxes, NP_PATTERN, "0001_c1_1.png")
     releases = [folder, folder / "cuhk03_release", folder.parent / "cuhk03_release"]
     path = _find("cuhk-03.mat", releases, settings)
     if settings.protocol == "new":
@@ -104,7 +104,7 @@ def _open(path: Path, boxes: str) -> tuple[list[int], dict[Cell, partial[bytes]]
     try:
         file = h5py.File(path)
         pairs = [file[pair][()] for pair in file[boxes][()].ravel()]  # each [10, people]
-        testsets = [file[one][()].T for one in file["testsets"][()].ravel()]
+        testsets = [file[testset][()].T for testset in file["testsets"][()].ravel()]
         images = {
             (pair, person + 1, column + 1): partial(_png, file, cells[column, person])
             for pair, cells in enumerate(pairs, 1)
@@ -137,14 +137,14 @@ def _png(file: Any, cell: object) -> bytes:
 
 
 def _new_splits(path: Path, protocol: Path, images: dict[Cell, partial[bytes]]) -> Splits:
-    """The new protocol's splits; an image that cuhk-03.mat lacks keeps a record that no one can
-    read.
+    """The new protocol's splits; an image that cuhk-03.mat lacks keeps a record that cannot
+    be read.
     """
     try:
         config = scipy.io.loadmat(protocol)
         names = [str(name.item()) for name in config["filelist"].ravel()]
-        found = [re.fullmatch(r"([1-5])_([0-9]{3})_([12])_([0-9]{2})\.png", name) for name in names]
-        cells = [(int(match[1]), int(match[2]), int(match[4])) for match in found]
+        matches = [re.fullmatch(MAT_PATTERN, name) for name in names]
+        cells = [(int(match[1]), int(match[2]), int(match[4])) for match in matches]
         labels, views = (config[key].ravel().tolist() for key in ("labels", "camId"))
         splits = {}
         for split, key in INDICES.items():

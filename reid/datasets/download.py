@@ -1,5 +1,5 @@
-"""A dataset's raw folder: found, unpacked from its official archive, or downloaded where its terms
-allow that.
+"""A dataset's raw folder: as it lies there, unpacked from its official archive, or downloaded where
+its terms allow that.
 
 An archive without a published MD5 is checked by the CRCs it holds when it is unpacked, and by the
 dataset's counts.
@@ -11,82 +11,15 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from reid.datasets import archive, readers
+from reid.datasets.official import ARCHIVES, Archive
 from reid.runtime.errors import InputError
 
 Progress = Callable[[int, int | None], None]  # bytes so far, of how many
-
-
-@dataclass(frozen=True)
-class Archive:
-    """An official archive: MD5 ('' where none is published), Google Drive id ('' for no download),
-    where it is from.
-    """
-
-    file: str
-    md5: str
-    drive: str
-    source: str
-
-
-ARCHIVES = {
-    "market1501": (
-        Archive(
-            "Market-1501-v15.09.15.zip",
-            "65005ab7d12ec1c44de4eeafe813e68a",
-            "0B8-rUzbwVRk0c054eEozWG9COHM",
-            "from https://drive.google.com/file/d/0B8-rUzbwVRk0c054eEozWG9COHM/view (linked at "
-            "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html; for research only)",
-        ),
-    ),
-    "distractors_500k": (
-        Archive(
-            "distractors_500k.zip",
-            "",
-            "0B8-rUzbwVRk0cGtxWmFFVDZkNUE",
-            "from https://drive.google.com/file/d/0B8-rUzbwVRk0cGtxWmFFVDZkNUE/view (linked at "
-            "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html; for research only)",
-        ),
-    ),
-    "dukemtmcreid": (
-        Archive(
-            "DukeMTMC-reID.zip",
-            "2f93496f9b516d1ee5ef51c1d5e7d601",
-            "",
-            "from a copy that you already hold: its authors withdrew the dataset in 2019 and "
-            "give it to nobody",
-        ),
-    ),
-    "cuhk03": (
-        Archive(
-            "cuhk03-np.zip",
-            "",
-            "1pBCIAGSZ81pgvqjC-lUHtl0OYV1icgkz",
-            "from https://drive.google.com/file/d/1pBCIAGSZ81pgvqjC-lUHtl0OYV1icgkz/view "
-            "(linked at https://github.com/zhunzhong07/person-re-ranking, CUHK03-NP)",
-        ),
-        Archive(
-            "cuhk03_release.zip",
-            "728939e58ad9f0ff53e521857dd8fb43",
-            "",
-            "on request from its authors "
-            "(https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html)",
-        ),
-    ),
-    "msmt17": (
-        Archive(
-            "MSMT17_V1.tar.gz",
-            "ea5502ae9dd06c596ad866bd1db0280d",
-            "",
-            "on request by e-mail from its authors (https://www.pkuvmc.com/dataset.html)",
-        ),
-    ),
-}
 
 
 def provide(
@@ -98,60 +31,109 @@ def provide(
     is absent too and `download` is set, it is downloaded if its terms allow that. Raises
     InputError saying what to fetch by hand.
     """
-    raw, known = Path(raw).absolute(), ARCHIVES.get(name, ())
+    raw, archives = Path(raw).absolute(), ARCHIVES.get(name, ())
+    folder = find_folder(raw, folders, archives)
+    if folder is not None:
+        return folder
+    if not archives:
+        return readers.locate(raw, folders)  # which says what is missing
+    place = readers.find_folder(raw, folders) or raw  # a folder may have been made for the archive
+    file = find_archive(place, archives, allow_incomplete)
+    if file is None and download:
+        file = fetch(place, archives)
+    if file is None:
+        raise _absent(place, folders, archives)
+    archive.unpack(file, place / _folder_name(file, folders))
+    return readers.locate(place, folders)
+
+
+def find_folder(raw: Path, folders: Sequence[str], archives: Sequence[Archive]) -> Path | None:
+    """The dataset's folder in `raw`; None where there is none, or one that holds an archive and no
+    folder.
+    """
+    folder = readers.find_folder(raw, folders)
+    if folder is None or not any((folder / official.file).is_file() for official in archives):
+        return folder
+    return folder if any(entry.is_dir() for entry in folder.iterdir()) else None
+
+
+def find_archive(
+    place: Path, archives: Sequence[Archive], allow_incomplete: bool = False
+) -> Path | None:
+    """The first of the archives that lies in `place`, None where there is none.
+
+    Raises InputError when it has another MD5 than the official one, unless `allow_incomplete`.
+    """
+    official = next((known for known in archives if (place / known.file).is_file()), None)
+    if official is None:
+        return None
+    path = place / official.file
+    if official.md5 and not allow_incomplete and (got := archive.md5(path)) != official.md5:
+        raise InputError(
+            f"{path} is damaged or not the official archive: its MD5 is {got}, wanted "
+            f"{official.md5}. Replace it with a whole copy. {_by_hand(archives, place)} To use "
+            "this one as it is, set `prepare.allow_incomplete: true` in params.yaml."
+        )
+    return path
+
+
+def fetch(place: Path, archives: Sequence[Archive]) -> Path | None:
+    """Download the first of the archives that may be downloaded to `place`; None where none may.
+
+    Raises InputError saying why it failed and what to fetch by hand.
+    """
+    official = next((known for known in archives if known.drive), None)
+    if official is None:
+        return None
     try:
-        found = readers.locate(raw, folders)
-    except InputError:
-        if not known:
-            raise
-    else:
-        if not _held(known, found) or any(entry.is_dir() for entry in found.iterdir()):
-            return found
-        raw = found  # a folder of the dataset's name, made for its archive
-    archive = _held(known, raw)
-    if archive is None:
-        archive = _downloaded(known, raw, folders, download)
-    elif archive.md5 and not allow_incomplete:
-        _verify(raw / archive.file, archive.md5, known)
-    stem = archive.file.removesuffix(".zip").removesuffix(".tar.gz")
-    archive.unpack(
-        raw / archive.file,
-        raw / next((one for one in folders if one.lower() == stem.lower()), folders[0]),
-    )
-    return readers.locate(raw, folders)
+        return transfer(official, place)
+    except Exception as error:  # gdown raises nearly anything
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        raise InputError(
+            f"{official.file} could not be downloaded: {reason}. {_by_hand(archives, place)}"
+        ) from None
 
 
-def fetch(archive: Archive, raw: Path) -> None:
-    """Download an archive into the folder `raw` from $REID_MIRROR, else Google Drive; it has its
+def transfer(official: Archive, place: Path) -> Path:
+    """Download an archive into the folder `place` from $REID_MIRROR, else Google Drive; it has its
     name once verified.
 
     An interrupted download is continued by the next call; one with a wrong checksum is deleted.
     Raises nearly anything.
     """
     mirror = os.environ.get("REID_MIRROR")
-    where = (
-        f"{mirror.rstrip('/')}/{archive.file}" if mirror else f"Google Drive (id {archive.drive})"
-    )
-    part = raw / f"{archive.file}.{'part' if mirror else 'drive'}"
-    raw.mkdir(parents=True, exist_ok=True)
+    part = place / f"{official.file}.{'part' if mirror else 'drive'}"
+    url = f"{mirror.rstrip('/')}/{official.file}" if mirror else ""
+    place.mkdir(parents=True, exist_ok=True)
     tqdm.write(
-        f"downloading {archive.file} from {where} to {raw} (`prepare.download` in params.yaml)",
+        f"downloading {official.file} from {url or f'Google Drive (id {official.drive})'} to "
+        f"{place} (`prepare.download` in params.yaml)",
         sys.stderr,
     )
-    with tqdm(desc=archive.file, unit="B", unit_scale=True) as bar:
+    with tqdm(desc=official.file, unit="B", unit_scale=True) as bar:
 
         def progress(done: int, total: int | None) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        (resume(where, part, progress) if mirror else _from_drive(archive.drive, part, progress))
+        if mirror:
+            resume(url, part, progress)
+        else:
+            _from_drive(official.drive, part, progress)
+    _verify_download(part, official)
+    os.replace(part, place / official.file)
+    return place / official.file
+
+
+def _verify_download(part: Path, official: Archive) -> None:
+    """Delete what came and raise InputError when it is not the official archive."""
     got = archive.md5(part)
-    if got != archive.md5 if archive.md5 else not zipfile.is_zipfile(part):
-        part.unlink()
-        raise InputError(
-            f"what came has MD5 {got}, wanted {archive.md5 or 'a zip file'}, so it was deleted"
-        )
-    os.replace(part, raw / archive.file)
+    if got == official.md5 or (not official.md5 and zipfile.is_zipfile(part)):
+        return
+    part.unlink()
+    raise InputError(
+        f"what came has MD5 {got}, wanted {official.md5 or 'a zip file'}, so it was deleted"
+    )
 
 
 def resume(url: str, part: Path, progress: Progress) -> None:
@@ -185,8 +167,8 @@ def resume(url: str, part: Path, progress: Progress) -> None:
 
 
 def _from_drive(drive: str, part: Path, progress: Progress) -> None:
-    """Google Drive asks for confirmations that gdown knows; it keeps and continues a file of its
-    own beside `part`.
+    """Google Drive asks for confirmations that gdown knows; it keeps and continues another file
+    beside `part`.
     """
     import gdown  # here, so that only a download needs it
 
@@ -201,58 +183,35 @@ def _from_drive(drive: str, part: Path, progress: Progress) -> None:
     )
 
 
-def _held(known: Sequence[Archive], folder: Path) -> Archive | None:
-    return next((archive for archive in known if (folder / archive.file).is_file()), None)
+def _folder_name(file: Path, folders: Sequence[str]) -> str:
+    """What to call the folder of an archive: its own name if that is one of `folders`."""
+    stem = file.name.removesuffix(".zip").removesuffix(".tar.gz").lower()
+    return next((name for name in folders if name.lower() == stem), folders[0])
 
 
-def _downloaded(
-    known: Sequence[Archive], raw: Path, folders: Sequence[str], download: bool
-) -> Archive:
-    archive = next((archive for archive in known if archive.drive), None)
-    if archive is None or not download:
-        names = (
-            sorted(path.name for path in raw.iterdir() if not path.name.startswith("."))
-            if raw.is_dir()
-            else ()
-        )
-        there = ", ".join(names[:8]) or ("nothing" if raw.is_dir() else "no such folder")
-        reason = (
-            "it may not be downloaded"
-            if archive is None
-            else "`prepare.download` in params.yaml is false"
-        )
-        raise InputError(
-            f"found no dataset in {raw}: looked for a folder {', '.join(folders)}, or the archive "
-            f"{' or '.join(archive.file for archive in known)}; there: {there}; {reason}. "
-            f"{_by_hand(known, raw)}"
-        )
-    try:
-        fetch(archive, raw)
-    except Exception as error:  # gdown raises nearly anything
-        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
-        raise InputError(
-            f"{archive.file} could not be downloaded: {said}. {_by_hand(known, raw)}"
-        ) from None
-    return archive
+def _absent(place: Path, folders: Sequence[str], archives: Sequence[Archive]) -> InputError:
+    """What was looked for, why it is not downloaded, and how to fetch it by hand."""
+    there = "no such folder"
+    if place.is_dir():
+        names = sorted(path.name for path in place.iterdir() if not path.name.startswith("."))
+        there = ", ".join(names[:8]) or "nothing"
+    reason = "it may not be downloaded"
+    if any(official.drive for official in archives):
+        reason = "`prepare.download` in params.yaml is false"
+    return InputError(
+        f"found no dataset in {place}: looked for a folder {', '.join(folders)}, or the archive "
+        f"{' or '.join(official.file for official in archives)}; there: {there}; {reason}. "
+        f"{_by_hand(archives, place)}"
+    )
 
 
-def _verify(path: Path, wanted: str, known: Sequence[Archive]) -> None:
-    got = archive.md5(path)
-    if got != wanted:
-        raise InputError(
-            f"{path} is damaged or not the official archive: its MD5 is {got}, wanted {wanted}. "
-            f"Replace it with a whole copy. {_by_hand(known, path.parent)} To use this one as it "
-            "is, set `prepare.allow_incomplete: true` in params.yaml."
-        )
-
-
-def _by_hand(known: Sequence[Archive], raw: Path) -> str:
+def _by_hand(archives: Sequence[Archive], place: Path) -> str:
     ways = " Or put ".join(
-        f"{archive.file} ({'MD5 ' + archive.md5 if archive.md5 else 'no MD5 is published'}), as it "
-        f"is, at {raw / archive.file}; it comes {archive.source}."
-        for archive in known
+        f"{official.file} ({'MD5 ' + official.md5 if official.md5 else 'no MD5 is published'}), "
+        f"as it is, at {place / official.file}; it comes {official.source}."
+        for official in archives
     )
     return (
-        f"By hand: put {ways} To use another folder than {raw}, name it with `prepare.raw` in "
+        f"By hand: put {ways} To use another folder than {place}, name it with `prepare.raw` in "
         "params.yaml or the environment variable REID_DATA."
     )

@@ -12,7 +12,7 @@ from reid.datasets.records import Counts, Reader, SourceSettings, Splits
 
 def read(folder: Path, settings: SourceSettings) -> Splits:
     """Records of train, query and gallery, each sorted by name. Raises InputError as
-    `folders.read_subfolders` does.
+    `filenames.read_subfolders` does.
 
     The gallery's distractors have ordinary pids. Most of Occluded-Duke's queries are in its
     gallery too, where the camera rule leaves them out.

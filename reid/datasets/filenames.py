@@ -31,34 +31,34 @@ def read_folder(folder: Path, pattern: str, example: str, camid: int | None = No
     `camid` is the camera where `pattern` has no such group. Raises InputError as `read_subfolders`
     does.
     """
-    names = sorted(
-        name
-        for name in os.listdir(folder)
-        if name.lower() != "thumbs.db" and not name.startswith(".")
-    )
-    grammar = re.compile(pattern)
-    matches = [grammar.fullmatch(name) for name in names]
-    odd = [name for name, match in zip(names, matches, strict=True) if not match]
-    if odd:
-        raise InputError(
-            f"{folder} has {len(odd):,} names that are not the dataset's: {', '.join(odd[:3])}; "
-            f"wanted names such as {example}. Move them away, or rename them."
-        )
-    found = [
-        Record(
-            folder / match[0],
-            match[0],
-            int(match["pid"]),
-            int(match["camid"]) if camid is None else camid,
-        )
-        for match in matches
-    ]
-    records = [record for record in found if record.pid >= 0]
+    records = []
+    for match in _match_names(folder, pattern, example):
+        camera = int(match["camid"]) if camid is None else camid
+        records.append(Record(folder / match[0], match[0], int(match["pid"]), camera))
+    records = [record for record in records if record.pid >= 0]
     if not records:
         raise InputError(
             f"{folder} holds no images: wanted names such as {example}. Unpack the archive again."
         )
     return records
+
+
+def _match_names(folder: Path, pattern: str, example: str) -> list[re.Match[str]]:
+    """Match each file name of a folder, sorted. Raises InputError for those of another grammar."""
+    names = [name for name in sorted(os.listdir(folder)) if not _is_hidden(name)]
+    matches = [re.fullmatch(pattern, name) for name in names]
+    unknown = [name for name, match in zip(names, matches, strict=True) if not match]
+    if unknown:
+        raise InputError(
+            f"{folder} has {len(unknown):,} names that are not the dataset's: "
+            f"{', '.join(unknown[:3])}; wanted names such as {example}. Move them away, or rename "
+            "them."
+        )
+    return matches
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() == "thumbs.db"
 
 
 def require(folder: Path, names: Collection[str]) -> None:

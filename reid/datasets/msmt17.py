@@ -30,7 +30,8 @@ def read(folder: Path, settings: Msmt17Settings) -> Splits:
     """
     train, test = FOLDERS[settings.reader]
     lists = {"train": "list_train.txt", "query": "list_query.txt", "gallery": "list_gallery.txt"}
-    require(folder, [train, test, *lists.values(), *["list_val.txt"] * settings.with_val])
+    val = ["list_val.txt"] if settings.with_val else []
+    require(folder, [train, test, *lists.values(), *val])
     splits = {
         split: _read_list(folder / name, train if split == "train" else test)
         for split, name in lists.items()

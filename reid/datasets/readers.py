@@ -6,11 +6,12 @@ A dataset is a module with a Reader, and a line of READERS.
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reid.datasets import csv_file, cuhk03, dukemtmcreid, market1501, msmt17, partial_reid
-from reid.datasets.records import Counts, Record, Splits, count
+from reid.datasets.records import Counts, Record, Splits, count, first_few
+from reid.datasets.synthetic import reader as synthetic
 from reid.runtime.errors import InputError
 
 READERS = {
@@ -23,36 +24,49 @@ READERS = {
     "partialreid": partial_reid.REID,
     "partialilids": partial_reid.ILIDS,
     "csv": csv_file.READER,
+    "synthetic": synthetic.READER,
 }
 
 
-def locate(raw: Path, names: Sequence[str]) -> Path:
+def find_folder(raw: Path, names: Sequence[str]) -> Path | None:
     """The dataset's folder: `raw` itself, a folder in it, or one nested in that, called one of
-    `names` in any case.
+    `names` in any case; None where there is none.
 
-    Without names it is `raw`. Raises InputError saying what was looked for and what is there.
+    The first of the names that is there counts. Without names the folder is `raw`.
     """
-    raw, wanted = Path(raw), [name.lower() for name in names]
+    if not raw.is_dir() or not names:
+        return raw if raw.is_dir() else None
+    wanted = [name.lower() for name in names]
+
+    def named(folders: Sequence[Path]) -> list[Path]:
+        return [folder for folder in folders if folder.name.lower() in wanted]
+
+    candidates = named([raw.absolute(), *_subfolders(raw)])
+    if not candidates:
+        return None
+    folder = min(candidates, key=lambda folder: wanted.index(folder.name.lower()))
+    nested = named(_subfolders(folder))
+    return nested[0] if nested else folder
+
+
+def locate(raw: Path, names: Sequence[str]) -> Path:
+    """As `find_folder`. Raises InputError saying what was looked for and what is there."""
+    raw = Path(raw)
+    folder = find_folder(raw, names)
+    if folder is not None:
+        return folder
+    elsewhere = "with `prepare.raw` in params.yaml or the environment variable REID_DATA"
     if not raw.is_dir():
         raise InputError(
             f"the folder of the raw datasets, {raw.absolute()}, is missing: make it and put "
-            f"{[*names, 'your dataset'][0]} there, or name another with `prepare.raw` in "
-            "params.yaml or the environment variable REID_DATA."
+            f"{[*names, 'your dataset'][0]} there, or name another {elsewhere}."
         )
-    if not names:
-        return raw
-    inside = _folders(raw)
-    named = [folder for folder in (raw.absolute(), *inside) if folder.name.lower() in wanted]
-    if not named:
-        raise InputError(
-            f"found no dataset in {raw.absolute()}: looked for a folder {', '.join(names)}; there "
-            f"{'are ' + ', '.join(folder.name for folder in inside[:8]) if inside else 'is no folder at all'}. "
-            "Unpack the archive there, or name another place with `prepare.raw` in params.yaml or "
-            "the environment variable REID_DATA."
-        )
-    found = min(named, key=lambda folder: wanted.index(folder.name.lower()))
-    nested = [folder for folder in _folders(found) if folder.name.lower() in wanted]
-    return nested[0] if nested else found
+    there = ", ".join(folder.name for folder in _subfolders(raw)[:8])
+    raise InputError(
+        f"found no dataset in {raw.absolute()}: looked for a folder {', '.join(names)}; there "
+        f"{f'are {there}' if there else 'is no folder at all'}. Unpack the archive there, or name "
+        f"another place {elsewhere}."
+    )
 
 
 def only_present(splits: Splits, allow_incomplete: bool = False) -> Splits:
@@ -72,13 +86,10 @@ def only_present(splits: Splits, allow_incomplete: bool = False) -> Splits:
         for record in sorted({*records} - {*kept[split]}, key=lambda record: record.name)
     ]
     if missing and not allow_incomplete:
-        shown = ", ".join(missing[:5]) + (
-            f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
-        )
         raise InputError(
-            f"{len(missing):,} images are listed, but not there: {shown}. Unpack the archive "
-            "again, or set `prepare.allow_incomplete: true` in params.yaml to use those that are "
-            "there."
+            f"{len(missing):,} images are listed, but not there: {first_few(missing)}. Unpack the "
+            "archive again, or set `prepare.allow_incomplete: true` in params.yaml to use those "
+            "that are there."
         )
     return kept
 
@@ -95,14 +106,11 @@ def check_counts(
 
     With `names`, the official file names of each split, it also says which are missing.
     """
-    differences = []
-    for split, counts in published.items():
-        for what, wanted, got in zip(Counts._fields, counts, count(splits[split]), strict=True):
-            if wanted is not None and got != wanted:
-                more = "too many" if got > wanted else "missing"
-                differences.append(
-                    f"{split} has {got:,} {what} of {wanted:,} ({abs(got - wanted):,} {more})"
-                )
+    differences = [
+        difference
+        for split, counts in published.items()
+        for difference in _differences(split, counts, count(splits[split]))
+    ]
     if differences and not allow_incomplete:
         raise InputError(
             f"{folder} is not the dataset as published: "
@@ -111,14 +119,22 @@ def check_counts(
         )
 
 
+def _differences(split: str, published: Counts, counted: Counts) -> Iterator[str]:
+    """What to say of each count that is published and differs."""
+    for what, wanted, got in zip(Counts._fields, published, counted, strict=True):
+        if wanted is not None and got != wanted:
+            more = "too many" if got > wanted else "missing"
+            yield f"{split} has {got:,} {what} of {wanted:,} ({abs(got - wanted):,} {more})"
+
+
 def _missing(splits: Splits, names: Callable[[], Mapping[str, list[str]]] | None) -> str:
     """A sentence that names the first five missing images of every split, or nothing."""
-    told = []
+    missing = []
     for split, official in (names() if names else {}).items():
         absent = sorted(set(official) - {record.name for record in splits[split]})
-        more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        told += [f"{', '.join(absent[:5])}{more} of {split}"] * bool(absent)
-    return f" Missing are {'; '.join(told)}." if told else ""
+        if absent:
+            missing.append(f"{first_few(absent)} of {split}")
+    return f" Missing are {'; '.join(missing)}." if missing else ""
 
 
 def check_splits(splits: Splits, wanted: Sequence[str], where: str) -> None:
@@ -157,5 +173,5 @@ def check_matches(query: Sequence[Record], gallery: Sequence[Record]) -> None:
     )
 
 
-def _folders(parent: Path) -> list[Path]:
+def _subfolders(parent: Path) -> list[Path]:
     return sorted(parent.absolute() / entry.name for entry in os.scandir(parent) if entry.is_dir())

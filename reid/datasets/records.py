@@ -54,6 +54,25 @@ class SourceSettings:
     reader: str
 
 
+class Extra(NamedTuple):
+    """A second archive that a dataset needs: its key in `official.ARCHIVES`, and what finds its
+    folder, given the dataset's folder.
+    """
+
+    archive: str
+    find: Callable[[Path], Path | None]
+
+
+def no_counts(settings: SourceSettings) -> dict[str, Counts]:
+    """Nothing is published of the dataset."""
+    return {}
+
+
+def no_extras(settings: SourceSettings) -> tuple[Extra, ...]:
+    """The dataset is one archive."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Reader:
     """How one dataset is read.
@@ -62,17 +81,26 @@ class Reader:
     of train, query and gallery. folders: the names its folder goes by, the official one first;
     none means the raw folder itself. published: the settings -> the published counts of each
     split. names: the file names of each split, where there is a list of them, to say which are
-    missing.
+    missing. extras: the settings -> further archives to unpack. draw: draws the dataset into an
+    empty folder, where it is drawn and not found.
     """
 
     settings: type[SourceSettings]
     read: Callable[[Path, Any], Splits]
     folders: tuple[str, ...]
-    published: Callable[[Any], dict[str, Counts]]
+    published: Callable[[Any], dict[str, Counts]] = no_counts
     names: Callable[[], dict[str, list[str]]] | None = None
+    extras: Callable[[Any], tuple[Extra, ...]] = no_extras
+    draw: Callable[[Any, Path], None] | None = None
 
 
 def count(records: Sequence[Record]) -> Counts:
-    """The people, images and distractors of one split."""
+    """Count the people, images and distractors of one split."""
     distractors = sum(record.pid == 0 for record in records)
     return Counts(len({record.pid for record in records} - {0}), len(records), distractors)
+
+
+def first_few(names: Sequence[str], shown: int = 5) -> str:
+    """The first names, and how many more there are, for a message."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"

@@ -35,102 +35,30 @@ class Camera:
 
 CAMERAS = [
     Camera(
-        "slabs",
-        "trees",
-        (1.04, 1.00, 0.92),
-        1.10,
-        1.05,
-        1.06,
-        0.3,
-        3,
-        0.95,
-        0.22,
-        0.8,
-        0.6,
-        0.0,
-        90,
+        "slabs", "trees", (1.04, 1.00, 0.92),
+        1.10, 1.05, 1.06, 0.3, 3, 0.95, 0.22, 0.8, 0.6, 0.0, 90,
     ),
     Camera(
-        "grass",
-        "hedge",
-        (0.95, 1.05, 0.96),
-        1.00,
-        1.10,
-        1.00,
-        0.5,
-        4,
-        0.80,
-        0.30,
-        -0.6,
-        0.4,
-        1.3,
-        70,
+        "grass", "hedge", (0.95, 1.05, 0.96),
+        1.00, 1.10, 1.00, 0.5, 4, 0.80, 0.30, -0.6, 0.4, 1.3, 70,
     ),
     Camera(
-        "road",
-        "building",
-        (0.92, 0.99, 1.12),
-        0.85,
-        0.80,
-        0.92,
-        0.7,
-        6,
-        0.70,
-        0.36,
-        0.3,
-        0.2,
-        2.6,
-        42,
+        "road", "building", (0.92, 0.99, 1.12),
+        0.85, 0.80, 0.92, 0.7, 6, 0.70, 0.36, 0.3, 0.2, 2.6, 42,
     ),
     Camera(
-        "tiles",
-        "shop",
-        (1.10, 0.99, 0.84),
-        0.95,
-        0.95,
-        0.84,
-        0.6,
-        6,
-        0.75,
-        0.26,
-        -0.3,
-        0.1,
-        3.3,
-        50,
+        "tiles", "shop", (1.10, 0.99, 0.84),
+        0.95, 0.95, 0.84, 0.6, 6, 0.75, 0.26, -0.3, 0.1, 3.3, 50,
     ),
     Camera(
-        "bricks",
-        "wall",
-        (1.02, 0.97, 1.00),
-        1.22,
-        1.00,
-        0.90,
-        0.4,
-        5,
-        0.85,
-        0.32,
-        0.9,
-        0.8,
-        4.6,
-        90,
+        "bricks", "wall", (1.02, 0.97, 1.00),
+        1.22, 1.00, 0.90, 0.4, 5, 0.85, 0.32, 0.9, 0.8, 4.6, 90,
     ),
     Camera(
-        "concrete",
-        "bikes",
-        (0.96, 1.00, 1.04),
-        0.76,
-        0.66,
-        1.16,
-        0.9,
-        5,
-        0.60,
-        0.40,
-        -0.9,
-        0.2,
-        5.6,
-        40,
+        "concrete", "bikes", (0.96, 1.00, 1.04),
+        0.76, 0.66, 1.16, 0.9, 5, 0.60, 0.40, -0.9, 0.2, 5.6, 40,
     ),
-]
+]  # fmt: skip
 
 
 def photograph(
@@ -143,29 +71,27 @@ def photograph(
     compression.
     """
     camera, vary = CAMERAS[camid - 1], generator.normal(0, 1, 5)
-    shade = canvas.shade.reduce(2).filter(ImageFilter.BoxBlur(canvas.shade.height / 340))
-    size = shade.size
     level = camera.brightness**shift * (1 + 0.1 * shift * vary[3])
-    ramp = level * (
-        1
-        + 0.12
-        * shift
-        * generator.uniform(-1, 1)
-        * np.linspace(-1, 1, size[1], dtype=np.float32)[:, None]
-    )
-    light = np.asarray(shade, np.float32) * (ramp / MIDDLE).astype(np.float32)
+    light = _light(canvas.shade, level, 0.12 * shift * generator.uniform(-1, 1))
     matrix, offset = _colours(camera, shift, vary)
     pixels = (np.asarray(canvas.colour.reduce(2), np.float32) * light[..., None]) @ matrix + offset
-    picture = _soften(
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), camera, shift, generator
-    )
-    noise = generator.standard_normal((size[1], size[0], 1), np.float32) * np.float32(
-        camera.noise * shift
-    )
-    picture = Image.fromarray(
-        (np.asarray(picture, np.float32) + noise).clip(0, 255).astype(np.uint8)
-    )
+    picture = _soften(_picture(pixels), camera, shift, generator)
+    size = (picture.height, picture.width, 1)
+    noise = generator.standard_normal(size, np.float32) * np.float32(camera.noise * shift)
+    picture = _picture(np.asarray(picture, np.float32) + noise)
     return _compress(picture, round(95 - shift * (95 - camera.quality)))
+
+
+def _light(shade: Image.Image, level: float, slope: float) -> np.ndarray:
+    """What each pixel [H, W] of the picture is multiplied by: brighter or darker downwards."""
+    shade = shade.reduce(2).filter(ImageFilter.BoxBlur(shade.height / 340))
+    rows = np.linspace(-1, 1, shade.height, dtype=np.float32)[:, None]
+    ramp = level * (1 + slope * rows)
+    return np.asarray(shade, np.float32) * (ramp / MIDDLE).astype(np.float32)
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def _colours(camera: Camera, shift: float, vary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,10 +99,8 @@ def _colours(camera: Camera, shift: float, vary: np.ndarray) -> tuple[np.ndarray
     RGB.
     """
     gains = np.array(camera.gains) ** shift * (1 + 0.02 * shift * vary[:3])
-    saturation, contrast = (
-        camera.saturation**shift,
-        camera.contrast**shift * (1 + 0.06 * shift * vary[4]),
-    )
+    saturation = camera.saturation**shift
+    contrast = camera.contrast**shift * (1 + 0.06 * shift * vary[4])
     grey = np.array([[0.3], [0.59], [0.11]]) @ np.ones((1, 3))
     matrix = contrast * (saturation * np.eye(3) + (1 - saturation) * grey) * gains
     return matrix.astype(np.float32), (118 * (1 - contrast) * gains).astype(np.float32)

@@ -12,18 +12,9 @@ from PIL import Image
 
 Colour = tuple[int, int, int]
 PATTERNS = (
-    "plain",
-    "hoops",
-    "pinstripes",
-    "checks",
-    "print",
-    "logo",
-    "blocks",
-    "dots",
-    "band",
-    "back",
+    "plain", "hoops", "pinstripes", "checks", "print", "logo", "blocks", "dots", "band", "back",
     "chest",
-)
+)  # fmt: skip
 BODY_TOP, HEAD_TOP = 0.85, 1.0
 _ROWS, _COLUMNS = 128, 96
 
@@ -34,9 +25,8 @@ class Surface:
     before the spine.
     """
 
-    texture: (
-        np.ndarray
-    )  # [R, A, 4] RGBA: rows from `top` to `bottom`, columns around from the front
+    # [R, A, 4] RGBA: rows from `top` to `bottom`, columns around from the front
+    texture: np.ndarray
     top: float
     bottom: float
     profile: np.ndarray  # [3, H]: heights, ascending; half widths; half depths
@@ -94,17 +84,44 @@ def torso(
 ) -> Surface:
     """Dress a torso: top and skirt with their pattern, neckline, belt and the straps of a bag."""
     height, angle = _grid(BODY_TOP, outfit.hem, _ROWS, _COLUMNS)
-    front, lower = np.abs(angle), height < outfit.top_hem
     texture = np.empty((_ROWS, _COLUMNS, 4), np.float32)
     texture[...] = (*colours.top, 255)
     texture[_pattern(generator, pattern, height, angle), :3] = colours.accent
     if pattern == "checks":
         thin = ((height * 60) % 3 < 0.5) | ((angle * 10 / np.pi + 50) % 3 < 0.5)
         texture[thin, :3] = 0.5 * np.array(colours.accent) + 0.5 * np.array(colours.bottom)
+    _front(texture, outfit, colours, height, angle)
+    _below(texture, outfit, colours, height, angle, generator)
+    neckline = generator.choice([0.012, 0.04, 0.075], p=[0.5, 0.3, 0.2])
+    front = np.abs(angle)
+    is_bare = (height > 0.84 - neckline * np.maximum(0, 1 - front / 0.6)) & (front < 1.2)
+    texture[is_bare, :3] = colours.skin
+    texture[_straps(height, angle, bag), :3] = colours.bag
+    pixels, profile = texture.clip(0, 255).astype(np.uint8), _torso_profile(outfit, width)
+    return Surface(pixels, BODY_TOP, outfit.hem, profile, 0.0)
+
+
+def _front(
+    texture: np.ndarray, outfit: Outfit, colours: Colours, height: np.ndarray, angle: np.ndarray
+) -> None:
+    """What an open jacket shows, or the row of buttons."""
+    front = np.abs(angle)
     if outfit.is_open:
         texture[front < 0.3 + 0.35 * (0.84 - height), :3] = colours.accent
     elif outfit.kind in ("jacket", "coat", "shirt"):
         texture[front < 0.05, :3] = 0.6 * np.array(colours.top) + 0.15 * np.array(colours.accent)
+
+
+def _below(
+    texture: np.ndarray,
+    outfit: Outfit,
+    colours: Colours,
+    height: np.ndarray,
+    angle: np.ndarray,
+    generator: np.random.Generator,
+) -> None:
+    """The garment below the top, its pleats, and the belt."""
+    lower = height < outfit.top_hem
     texture[lower, :3] = colours.bottom
     if outfit.top_hem > 0.55:
         texture[np.abs(height - outfit.top_hem) < 0.008, :3] = (44, 34, 30)
@@ -112,18 +129,6 @@ def torso(
         texture[lower & ((angle * 12 / np.pi + 50) % 2 < 0.7), :3] = 0.7 * np.array(colours.bottom)
     if outfit.kind == "dress" and generator.random() < 0.4:
         texture[np.abs(height - 0.61) < 0.014, :3] = colours.accent
-    neckline = generator.choice([0.012, 0.04, 0.075], p=[0.5, 0.3, 0.2])
-    texture[(height > 0.84 - neckline * np.maximum(0, 1 - front / 0.6)) & (front < 1.2), :3] = (
-        colours.skin
-    )
-    texture[_straps(height, angle, bag), :3] = colours.bag
-    return Surface(
-        texture.clip(0, 255).astype(np.uint8),
-        BODY_TOP,
-        outfit.hem,
-        _torso_profile(outfit, width),
-        0.0,
-    )
 
 
 def head(

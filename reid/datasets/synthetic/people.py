@@ -14,57 +14,26 @@ from reid.datasets.synthetic.clothing import PATTERNS, Colour, Colours, Outfit, 
 
 FAMILY = 8
 _CLOTHES = {
-    "black": (28, 28, 31), "charcoal": (62, 63, 68), "grey": (128, 129, 131), "silver": (183, 184, 186),
-    "white": (232, 231, 227), "navy": (30, 38, 72), "blue": (44, 82, 158), "sky": (128, 170, 214),
-    "denim": (66, 90, 128), "pale denim": (124, 148, 178), "teal": (24, 112, 116), "green": (44, 112, 62),
-    "olive": (96, 98, 58), "lime": (150, 188, 76), "yellow": (226, 190, 62), "orange": (218, 112, 42),
-    "red": (186, 36, 42), "wine": (104, 26, 42), "pink": (228, 146, 168), "magenta": (182, 48, 118),
-    "purple": (98, 62, 134), "lilac": (176, 158, 206), "brown": (100, 68, 46), "beige": (204, 184, 150),
+    "black": (28, 28, 31), "charcoal": (62, 63, 68), "grey": (128, 129, 131),
+    "silver": (183, 184, 186), "white": (232, 231, 227), "navy": (30, 38, 72),
+    "blue": (44, 82, 158), "sky": (128, 170, 214), "denim": (66, 90, 128),
+    "pale denim": (124, 148, 178), "teal": (24, 112, 116), "green": (44, 112, 62),
+    "olive": (96, 98, 58), "lime": (150, 188, 76), "yellow": (226, 190, 62),
+    "orange": (218, 112, 42), "red": (186, 36, 42), "wine": (104, 26, 42),
+    "pink": (228, 146, 168), "magenta": (182, 48, 118), "purple": (98, 62, 134),
+    "lilac": (176, 158, 206), "brown": (100, 68, 46), "beige": (204, 184, 150),
 }  # fmt: skip
-_TOPS = [
-    8,
-    4,
-    4,
-    3,
-    9,
-    4,
-    4,
-    3,
-    2,
-    2,
-    2,
-    3,
-    2,
-    1,
-    3,
-    2,
-    5,
-    2,
-    4,
-    2,
-    2,
-    2,
-    2,
-    3,
-]  # how common, in the order above
+# how common the colours are, in the order above
+_TOPS = [8, 4, 4, 3, 9, 4, 4, 3, 2, 2, 2, 3, 2, 1, 3, 2, 5, 2, 4, 2, 2, 2, 2, 3]
 _BOTTOMS = [10, 4, 4, 1, 2, 5, 2, 1, 9, 4, 1, 1, 2, 0.3, 0.3, 0.3, 1, 1, 0.7, 0.5, 0.5, 0.5, 2, 4]
 _SKINS = [
-    (234, 196, 168),
-    (222, 180, 148),
-    (204, 158, 122),
-    (168, 120, 86),
-    (122, 82, 58),
-    (84, 56, 42),
-]
+    (234, 196, 168), (222, 180, 148), (204, 158, 122), (168, 120, 86),
+    (122, 82, 58), (84, 56, 42),
+]  # fmt: skip
 _HAIRS = [
-    (24, 20, 20),
-    (42, 30, 26),
-    (70, 48, 34),
-    (112, 76, 46),
-    (176, 136, 84),
-    (148, 146, 142),
-    (120, 50, 34),
-]
+    (24, 20, 20), (42, 30, 26), (70, 48, 34), (112, 76, 46),
+    (176, 136, 84), (148, 146, 142), (120, 50, 34),
+]  # fmt: skip
 _STYLES = ("short", "bald", "long", "bun", "ponytail", "bob")
 _PATTERN_WEIGHTS = {  # in the order of PATTERNS
     "tee": [5, 4, 1, 1, 3, 5, 2, 1, 1, 1, 2],
@@ -108,34 +77,29 @@ def dress(seed: int, number: int, lookalikes: float) -> Person:
     """Make person `number` of the set drawn from `seed`; with probability `lookalikes` one of a
     family.
     """
-    own, family = (
-        np.random.default_rng([seed, 1, number]),
-        np.random.default_rng([seed, 2, number // FAMILY]),
-    )
-    related = own.random() < lookalikes
-    colours = _colours(family if related else own, own, related)
-    cut = family if related and own.random() < 0.6 else own
+    personal = np.random.default_rng([seed, 1, number])
+    family = np.random.default_rng([seed, 2, number // FAMILY])
+    related = personal.random() < lookalikes
+    colours = _colours(family if related else personal, personal, related)
+    cut = family if related and personal.random() < 0.6 else personal
     slim = bool(cut.random() < 0.45)
     outfit = _outfit(cut, slim)
-    pattern = PATTERNS[_pick(own, _PATTERN_WEIGHTS[outfit.kind])]
-    bag = [None, "backpack", "handbag", "crossbody"][_pick(own, [4, 3, 2 + slim, 2])]
-    width = float(np.clip(own.normal(0.98 if slim else 1.08, 0.07), 0.85, 1.3))
-    sleeve = colours.accent if own.random() < 0.12 else _sleeve(colours, pattern)
+    pattern = PATTERNS[_pick(personal, _PATTERN_WEIGHTS[outfit.kind])]
+    bag = [None, "backpack", "handbag", "crossbody"][_pick(personal, [4, 3, 2 + slim, 2])]
+    width = float(np.clip(personal.normal(0.98 if slim else 1.08, 0.07), 0.85, 1.3))
+    sleeve = colours.accent if personal.random() < 0.12 else _sleeve(colours, pattern)
     return Person(
-        height=float(own.uniform(0.95, 1.04)),
+        height=float(personal.uniform(0.95, 1.04)),
         width=width,
-        body=torso(own, outfit, colours, pattern, bag, width),
+        body=torso(personal, outfit, colours, pattern, bag, width),
         outfit=outfit,
         colours=colours,
         sleeve_colour=sleeve,
         rings=colours.accent if pattern == "hoops" and sleeve != colours.accent else None,
-        stripe=colours.accent if outfit.leg_length == 1 and own.random() < 0.12 else None,
-        tights=_jitter(own, (40, 36, 40), 12)
-        if outfit.leg_length == 0 and own.random() < 0.35
-        else None,
-        **_hair(own, slim, colours.skin),
-        **_feet(own, colours.shoes),
-        **_carried(own, bag, colours.bag),
+        **_legs(personal, outfit, colours),
+        **_hair(personal, slim, colours.skin),
+        **_feet(personal, colours.shoes),
+        **_carried(personal, bag, colours.bag),
     )
 
 
@@ -149,21 +113,23 @@ def _jitter(generator: np.random.Generator, colour: Colour, spread: float) -> Co
     )
 
 
-def _colours(palette: np.random.Generator, own: np.random.Generator, related: bool) -> Colours:
-    """A person's colours; in a family the same four garment colours in the person's own order."""
+def _colours(palette: np.random.Generator, personal: np.random.Generator, related: bool) -> Colours:
+    """A person's colours; in a family the same four garment colours in another order."""
     values, either = list(_CLOTHES.values()), [a + b for a, b in zip(_TOPS, _BOTTOMS, strict=True)]
     four = [
         _jitter(palette, values[_pick(palette, weights)], 9)
         for weights in (_TOPS, _BOTTOMS, either, _TOPS)
     ]
     if related:  # mostly the two large garments change places, and the two small ones
-        apart = np.concatenate([own.permutation(2), 2 + own.permutation(2)])
-        four = [four[index] for index in (own.permutation(4) if own.random() < 0.4 else apart)]
+        apart = np.concatenate([personal.permutation(2), 2 + personal.permutation(2)])
+        four = [
+            four[index] for index in (personal.permutation(4) if personal.random() < 0.4 else apart)
+        ]
     top, bottom, shoes, bag = four
-    accent = _jitter(own, (226, 226, 222) if sum(top) < 330 else (36, 38, 52), 12)
-    if own.random() < 0.4 and np.abs(np.subtract(top, bag)).sum() > 150:
+    accent = _jitter(personal, (226, 226, 222) if sum(top) < 330 else (36, 38, 52), 12)
+    if personal.random() < 0.4 and np.abs(np.subtract(top, bag)).sum() > 150:
         accent = bag
-    skin = _jitter(own, _SKINS[_pick(own, [6, 8, 6, 3, 2, 1])], 6)
+    skin = _jitter(personal, _SKINS[_pick(personal, [6, 8, 6, 3, 2, 1])], 6)
     return Colours(top, bottom, accent, skin, shoes, bag)
 
 
@@ -182,36 +148,49 @@ def _outfit(cut: np.random.Generator, slim: bool) -> Outfit:
     lower = ("trousers", "shorts", "skirt")[_pick(cut, [7, 3, 4 * slim])]
     lower = {"dress": "skirt", "coat": "trousers"}.get(kind, lower)
     skirt_hem = float(cut.choice([0.34, 0.27, 0.12], p=[0.5, 0.3, 0.2]) + cut.uniform(-0.02, 0.02))
-    top_hem = {
-        "tee": 0.485,
-        "shirt": 0.465,
-        "jacket": 0.475,
-        "coat": cut.uniform(0.26, 0.4),
-        "dress": skirt_hem,
-    }[kind]
-    if kind in ("tee", "shirt") and (lower == "skirt" or cut.random() < 0.3):
-        top_hem = 0.575  # tucked in
+    top_hem = _top_hem(cut, kind, lower, skirt_hem)
     short = {"tee": 0.85, "shirt": 0.35, "dress": 0.7}.get(kind, 0.0)
-    legs = {
-        "trousers": 1.0 if cut.random() < 0.85 else 0.8,
-        "shorts": cut.uniform(0.3, 0.55),
-        "skirt": 0.0,
-    }
+    leg_length = _leg_length(cut, lower)
     warm = kind in ("jacket", "coat")
     return Outfit(
         kind=kind,
         lower=lower,
-        top_hem=float(top_hem),
-        hem=skirt_hem if lower == "skirt" else float(min(top_hem, 0.455)),
+        top_hem=top_hem,
+        hem=skirt_hem if lower == "skirt" else min(top_hem, 0.455),
         flare=float(cut.uniform(0.0, 0.04)) if lower == "skirt" or kind == "coat" else 0.0,
         sleeve=float(cut.choice([0.0, 0.35, 0.5]) if cut.random() < short else 1.0),
         sleeve_width=float(cut.uniform(0.03, 0.04) + 0.004 * warm),
-        leg_length=float(legs[lower]),
+        leg_length=leg_length,
         leg_width=float(cut.choice([0.026, 0.034, 0.046], p=[0.35, 0.45, 0.2])),
         is_open=warm and bool(cut.random() < 0.45),
         bulk=0.012 * warm + float(cut.uniform(0, 0.01)),
         waist=float(cut.uniform(-0.012, 0.006)) if slim else 0.004,
     )
+
+
+def _top_hem(cut: np.random.Generator, kind: str, lower: str, skirt_hem: float) -> float:
+    """Height of the top's lower edge, higher when it is tucked in."""
+    coat_hem = float(cut.uniform(0.26, 0.4))  # drawn for all, so that what follows is the same
+    hems = {"tee": 0.485, "shirt": 0.465, "jacket": 0.475, "coat": coat_hem, "dress": skirt_hem}
+    if kind in ("tee", "shirt") and (lower == "skirt" or cut.random() < 0.3):
+        return 0.575
+    return hems[kind]
+
+
+def _leg_length(cut: np.random.Generator, lower: str) -> float:
+    trousers = 1.0 if cut.random() < 0.85 else 0.8
+    shorts = float(cut.uniform(0.3, 0.55))
+    return {"trousers": trousers, "shorts": shorts, "skirt": 0.0}[lower]
+
+
+def _legs(generator: np.random.Generator, outfit: Outfit, colours: Colours) -> dict:
+    """A stripe down long trousers, and tights where there are none."""
+    has_stripe = outfit.leg_length == 1 and generator.random() < 0.12
+    has_tights = outfit.leg_length == 0 and generator.random() < 0.35
+    return {
+        "stripe": colours.accent if has_stripe else None,
+        "tights": _jitter(generator, (40, 36, 40), 12) if has_tights else None,
+    }
 
 
 def _hair(generator: np.random.Generator, slim: bool, skin: Colour) -> dict:
@@ -237,9 +216,7 @@ def _feet(generator: np.random.Generator, shoes: Colour) -> dict:
         "sock_colour": _jitter(
             generator, [(225, 225, 220), (40, 40, 44)][_pick(generator, [1, 1])], 10
         ),
-        "sole": (225, 223, 218)
-        if generator.random() < 0.5
-        else tuple(int(0.6 * value) for value in shoes),
+        "sole": (225, 223, 218) if generator.random() < 0.5 else _darker(shoes, 0.6),
     }
 
 
@@ -249,7 +226,9 @@ def _carried(generator: np.random.Generator, bag: str | None, colour: Colour) ->
         "bag": bag,
         "bag_side": "lr"[_pick(generator, [1, 1])],
         "bag_size": float(generator.uniform(0, 0.03)),
-        "bag_trim": tuple(int(0.65 * value) for value in colour)
-        if sum(colour) > 150
-        else (96, 96, 100),
+        "bag_trim": _darker(colour, 0.65) if sum(colour) > 150 else (96, 96, 100),
     }
+
+
+def _darker(colour: Colour, share: float) -> Colour:
+    return tuple(int(share * value) for value in colour)

@@ -1,6 +1,4 @@
-"""What the cameras of the built-in benchmark see besides people: ground and backdrop behind,
-obstacles before them.
-"""
+"""What the cameras of the built-in benchmark see behind people: ground and backdrop."""
 
 import functools
 import itertools
@@ -9,12 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from reid.datasets.synthetic.cameras import CAMERAS
-from reid.datasets.synthetic.canvas import Canvas
 
 SCENE_WIDTH, SCENE_HEIGHT, SCENE_BODY = 720, 500, 222  # pixels; a body is SCENE_BODY high
 _HORIZON = 190
-
-
 _GROUNDS = {
     "slabs": (168, 162, 150), "grass": (92, 118, 60), "road": (112, 113, 116),
     "tiles": (176, 160, 138), "bricks": (150, 106, 88), "concrete": (160, 160, 158),
@@ -57,9 +52,8 @@ def _cloudy(generator: np.random.Generator, strength: float) -> np.ndarray:
     return (1 + strength * (soft - 128) / 128)[..., None]
 
 
-def _tint(
-    generator: np.random.Generator, colour: tuple[int, ...], spread: float
-) -> tuple[int, ...]:
+def tint(generator: np.random.Generator, colour: tuple[int, ...], spread: float) -> tuple[int, ...]:
+    """A colour near `colour`, lighter or darker above all."""
     shift = generator.normal(0, spread) + generator.normal(0, spread / 3, 3)
     return tuple(int(value) for value in (np.array(colour) + shift).clip(0, 255))
 
@@ -68,33 +62,37 @@ def _ground(pen: ImageDraw.ImageDraw, kind: str, generator: np.random.Generator)
     """Draw a ground in perspective: what lies on it grows towards the viewer, joints run to a
     vanishing point.
     """
-    base = _GROUNDS[kind]
     if kind in _PAVING:
-        _paving(pen, base, _PAVING[kind], generator)
+        _paving(pen, _GROUNDS[kind], _PAVING[kind], generator)
     if kind == "grass":
-        path = [(_across(0.42, _HORIZON), _HORIZON), (_across(0.5, _HORIZON), _HORIZON)]
-        pen.polygon([*path, (520, SCENE_HEIGHT), (260, SCENE_HEIGHT)], fill=(172, 160, 138))
-        for y in np.sort(_HORIZON + (SCENE_HEIGHT - _HORIZON) * generator.random(2200)):
-            x, reach = generator.uniform(0, SCENE_WIDTH), 3 + 8 * (y - _HORIZON) / SCENE_HEIGHT
-            if not 330 - 0.4 * (y - _HORIZON) < x < 350 + 0.6 * (y - _HORIZON):
-                pen.line(
-                    [x, y, x + generator.normal(0, reach), y - reach],
-                    fill=_tint(generator, base, 22),
-                    width=2,
-                )
+        _grass(pen, generator)
     if kind == "road":
-        for lane, start in itertools.product((0.18, 0.5, 0.82), np.linspace(0, 0.9, 6)):
-            far, near = (
-                _HORIZON + (SCENE_HEIGHT - _HORIZON) * (start + step) ** 1.5 for step in (0, 0.09)
-            )
-            ends = [(_across(lane, far), far), (_across(lane + 0.02, far), far)]
-            ends += [(_across(lane + 0.02, near), near), (_across(lane, near), near)]
-            pen.polygon(ends, fill=(206, 204, 196))
-        pen.polygon(
-            [(0, 225), (SCENE_WIDTH, 210), (SCENE_WIDTH, 232), (0, 250)], fill=(150, 148, 142)
-        )
-        pen.line([(0, 250), (SCENE_WIDTH, 232)], fill=(90, 88, 86), width=4)
+        _road(pen)
     _litter(pen, generator)
+
+
+def _grass(pen: ImageDraw.ImageDraw, generator: np.random.Generator) -> None:
+    """A path, and blades of grass on either side of it."""
+    path = [(_across(0.42, _HORIZON), _HORIZON), (_across(0.5, _HORIZON), _HORIZON)]
+    pen.polygon([*path, (520, SCENE_HEIGHT), (260, SCENE_HEIGHT)], fill=(172, 160, 138))
+    for y in np.sort(_HORIZON + (SCENE_HEIGHT - _HORIZON) * generator.random(2200)):
+        x, reach = generator.uniform(0, SCENE_WIDTH), 3 + 8 * (y - _HORIZON) / SCENE_HEIGHT
+        if not 330 - 0.4 * (y - _HORIZON) < x < 350 + 0.6 * (y - _HORIZON):
+            blade = [x, y, x + generator.normal(0, reach), y - reach]
+            pen.line(blade, fill=tint(generator, _GROUNDS["grass"], 22), width=2)
+
+
+def _road(pen: ImageDraw.ImageDraw) -> None:
+    """Lines between lanes, and the kerb."""
+    for lane, start in itertools.product((0.18, 0.5, 0.82), np.linspace(0, 0.9, 6)):
+        far, near = (
+            _HORIZON + (SCENE_HEIGHT - _HORIZON) * (start + step) ** 1.5 for step in (0, 0.09)
+        )
+        ends = [(_across(lane, far), far), (_across(lane + 0.02, far), far)]
+        ends += [(_across(lane + 0.02, near), near), (_across(lane, near), near)]
+        pen.polygon(ends, fill=(206, 204, 196))
+    pen.polygon([(0, 225), (SCENE_WIDTH, 210), (SCENE_WIDTH, 232), (0, 250)], fill=(150, 148, 142))
+    pen.line([(0, 250), (SCENE_WIDTH, 232)], fill=(90, 88, 86), width=4)
 
 
 def _paving(
@@ -109,7 +107,7 @@ def _paving(
             corners = [(_across(side, far), far) for side in sides] + [
                 (_across(side, near), near) for side in sides[::-1]
             ]
-            pen.polygon(corners, fill=_tint(generator, base, spread), outline=joint)
+            pen.polygon(corners, fill=tint(generator, base, spread), outline=joint)
 
 
 def _litter(pen: ImageDraw.ImageDraw, generator: np.random.Generator) -> None:
@@ -119,7 +117,7 @@ def _litter(pen: ImageDraw.ImageDraw, generator: np.random.Generator) -> None:
         size = generator.uniform(1, 3.5)
         pen.ellipse(
             [x - size, y - 0.5 * size, x + size, y + 0.5 * size],
-            fill=_tint(generator, (104, 92, 66), 34),
+            fill=tint(generator, (104, 92, 66), 34),
         )
     for _ in range(2):
         x, y = generator.uniform(0, SCENE_WIDTH), generator.uniform(_HORIZON + 40, SCENE_HEIGHT)
@@ -149,11 +147,11 @@ def _backdrop(pen: ImageDraw.ImageDraw, kind: str, generator: np.random.Generato
     if kind in ("bikes", "building", "trees"):
         for x in generator.uniform(0, SCENE_WIDTH, 9 if kind == "bikes" else 4):
             bicycle(
-                pen, x, _HORIZON + generator.uniform(5, 35), 60, _tint(generator, (70, 70, 80), 40)
+                pen, x, _HORIZON + generator.uniform(5, 35), 60, tint(generator, (70, 70, 80), 40)
             )
     if kind in ("building", "bikes"):
         for x in generator.uniform(0, SCENE_WIDTH, 2):
-            _car(pen, x, _HORIZON + 16, _tint(generator, (150, 140, 140), 60))
+            _car(pen, x, _HORIZON + 16, tint(generator, (150, 140, 140), 60))
 
 
 def _leaves(pen: ImageDraw.ImageDraw, low: bool, generator: np.random.Generator) -> None:
@@ -165,7 +163,7 @@ def _leaves(pen: ImageDraw.ImageDraw, low: bool, generator: np.random.Generator)
         )
         pen.ellipse(
             [x - size, y - size, x + size, y + 0.8 * size],
-            fill=_tint(generator, (56, 80, 44), 14 + step / 90),
+            fill=tint(generator, (56, 80, 44), 14 + step / 90),
         )
     for x in generator.uniform(0, SCENE_WIDTH, 0 if low else 7):
         width = generator.uniform(8, 16)
@@ -177,24 +175,24 @@ def _windows(pen: ImageDraw.ImageDraw, shop: bool, generator: np.random.Generato
     step, base = (120, (196, 190, 160)) if shop else (74, (70, 84, 98))
     for x in range(-20, SCENE_WIDTH, step):
         box = [x, 24, x + 0.7 * step, _HORIZON - (10 if shop else 40)]
-        pen.rectangle(box, fill=_tint(generator, base, 26), outline=(60, 58, 56), width=3)
+        pen.rectangle(box, fill=tint(generator, base, 26), outline=(60, 58, 56), width=3)
         pen.polygon(
-            [(x + 8, 100), (x + 8, 40), (x + 0.4 * step, 40)], fill=_tint(generator, base, 30)
+            [(x + 8, 100), (x + 8, 40), (x + 0.4 * step, 40)], fill=tint(generator, base, 30)
         )
         for _ in range(5 if shop else 1):
             left, top = x + generator.uniform(0, 0.5 * step), generator.uniform(24, 120)
             right, bottom = left + generator.uniform(10, 26), top + generator.uniform(8, 34)
-            pen.rectangle([left, top, right, bottom], fill=_tint(generator, (150, 110, 100), 60))
+            pen.rectangle([left, top, right, bottom], fill=tint(generator, (150, 110, 100), 60))
 
 
 def _brickwork(pen: ImageDraw.ImageDraw, generator: np.random.Generator) -> None:
     for row in range(0, _HORIZON, 9):
         for x in range(-20 + 11 * (row // 9 % 2), SCENE_WIDTH, 22):
-            pen.rectangle([x, row, x + 20, row + 7], fill=_tint(generator, _BACKDROPS["wall"], 11))
+            pen.rectangle([x, row, x + 20, row + 7], fill=tint(generator, _BACKDROPS["wall"], 11))
     for x in generator.uniform(0, SCENE_WIDTH - 50, 3):
         pen.rectangle(
             [x, 30, x + 52, _HORIZON],
-            fill=_tint(generator, (76, 84, 92), 20),
+            fill=tint(generator, (76, 84, 92), 20),
             outline=(52, 50, 50),
             width=3,
         )
@@ -218,15 +216,8 @@ def bicycle(
     for wheel in (-0.55, 0.55):
         box = [x + wheel * size - 0.36 * size, y - 0.72 * size, x + wheel * size + 0.36 * size, y]
         pen.ellipse(box, outline=(36, 36, 38), width=width)
-    frame = [
-        (-0.55, -0.36),
-        (-0.2, -0.85),
-        (0.38, -0.85),
-        (0.55, -0.36),
-        (0.38, -0.85),
-        (-0.05, -0.36),
-    ]
-    frame += [(-0.55, -0.36), (-0.2, -0.85), (-0.05, -0.36)]
+    frame = [(-0.55, -0.36), (-0.2, -0.85), (0.38, -0.85), (0.55, -0.36), (0.38, -0.85)]
+    frame += [(-0.05, -0.36), (-0.55, -0.36), (-0.2, -0.85), (-0.05, -0.36)]
     pen.line([(x + size * u, y + size * v) for u, v in frame], fill=colour, width=width)
     pen.line(
         [(x - 0.32 * size, y - 0.98 * size), (x - 0.1 * size, y - 0.98 * size)],
@@ -238,102 +229,3 @@ def bicycle(
         fill=(30, 30, 30),
         width=2 * width,
     )
-
-
-def occlude(canvas: Canvas, generator: np.random.Generator, floor: float, scale: float) -> None:
-    """Put something before the person: a post, a bicycle, a bench, a hedge, a sign, an umbrella or
-    a car's bonnet.
-    """
-    x, near = canvas.colour.width * generator.uniform(0.1, 0.9), floor + 0.04 * scale
-    obstacle = (_post, _parked, _bench, _bush, _sign, _umbrella, _bonnet)[generator.integers(7)]
-    obstacle(canvas, generator, (x, near), scale)
-
-
-def _post(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    colour = _tint(generator, (96, 98, 100), 30)
-    canvas.limb(((foot[0], -9, 0), (foot[0], foot[1], 0)), (0.035 * scale,) * 2, colour, 0.5)
-
-
-def _parked(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    bicycle(
-        ImageDraw.Draw(canvas.colour), *foot, 0.38 * scale, _tint(generator, (110, 100, 100), 45)
-    )
-
-
-def _bench(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    colour = _tint(generator, (110, 84, 60), 12)
-    for y in (0.18, 0.25, 0.33):
-        ends = [(-5, foot[1] - y * scale), (canvas.colour.width + 5, foot[1] - (y + 0.02) * scale)]
-        canvas.line(ends, 0.04 * scale, colour, 120)
-    canvas.line(
-        [foot, (foot[0] + 0.02 * scale, foot[1] - 0.35 * scale)], 0.04 * scale, (52, 50, 48), 110
-    )
-
-
-def _bush(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    width, height = canvas.colour.size
-    top = min(foot[1] - generator.uniform(0.12, 0.4) * scale, height)
-    canvas.polygon(
-        [(0, top + 9), (width, top + 9), (width, height), (0, height)], (46, 66, 38), 110
-    )
-    for radius in np.linspace(0.04, 0.012, 120) * scale:
-        x, y = generator.uniform(-10, width + 10), generator.uniform(top, height + 10)
-        canvas.disc(
-            x,
-            y + radius,
-            (radius, radius),
-            _tint(generator, (60, 86, 48), 15),
-            int(generator.integers(100, 136)),
-        )
-
-
-def _sign(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    (x, near), colour = foot, _tint(generator, (104, 104, 108), 36)
-    left, top = x - 0.12 * scale, near - generator.uniform(0.3, 0.6) * scale
-    right = left + 0.26 * scale
-    canvas.polygon([(left, top), (right, top), (right + 2, near), (left, near)], colour, 118)
-    inner = [(left + 6, top + 8), (right - 6, top + 8), (right - 6, top + 26), (left + 6, top + 26)]
-    canvas.polygon(inner, (214, 206, 190))
-
-
-def _bonnet(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    middle, colour = canvas.colour.width / 2, _tint(generator, (120, 116, 120), 50)
-    sign, near, top = 1 if foot[0] > middle else -1, foot[1] + 40, foot[1] - 0.3 * scale
-    edge = middle + sign * 0.1 * scale
-    roof = [
-        (edge + sign * 8, top + 14),
-        (edge + sign * 0.2 * scale, top),
-        (edge + sign * 2 * scale, top - 20),
-    ]
-    canvas.polygon([(edge, near), *roof, (edge + sign * 2 * scale, near)], colour, 116)
-    canvas.disc(
-        edge + sign * 0.08 * scale, top + 0.1 * scale, (0.05 * scale, 0.03 * scale), (226, 222, 200)
-    )
-
-
-def _umbrella(
-    canvas: Canvas, generator: np.random.Generator, foot: tuple[float, float], scale: float
-) -> None:
-    colour, y = _tint(generator, (110, 70, 90), 60), foot[1] - 1.01 * scale
-    x = 0.4 * canvas.colour.width / 2 + 0.6 * foot[0]
-    canvas.line([(x, y), (x + 0.03 * scale, y + 0.5 * scale)], 0.012 * scale, (50, 50, 52))
-    angles = np.linspace(np.pi, 2 * np.pi, 9)
-    points = [
-        (x + 0.3 * scale * np.cos(angle), y + 0.08 * scale + 0.16 * scale * np.sin(angle))
-        for angle in angles
-    ]
-    canvas.polygon(points, colour, 120)
-    for point in points[1:-1:2]:
-        canvas.line([point, (x, y - 0.08 * scale)], 2, None, 100)

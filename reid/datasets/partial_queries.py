@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 
-def crop(image: Image.Image, seed: int, name: str) -> Image.Image:
-    """A band of whole rows, 0.6 to 0.9 (excluded) of the height, at a uniform offset, stretched
-    back to the size.
+def crop_partial_query(image: Image.Image, seed: int, name: str) -> Image.Image:
+    """Crop a band of whole rows, 0.6 to 0.9 (excluded) of the height, at a uniform offset, and
+    stretch it back to the image's size.
 
     Drawn from `seed` and the image's `name` alone, so that neither order nor the other images
     matter. An image of fewer than 3 rows has no such band and stays as it is.

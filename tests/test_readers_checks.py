@@ -1,5 +1,5 @@
-"""Market-1501's real names and broken folders; what is found where; counts, matches, the partial
-crops.
+"""What readers share, on Market-1501: its real names and damaged folders, where a dataset is found,
+counts and matches.
 """
 
 import gzip
@@ -8,11 +8,10 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from reid.datasets import dukemtmcreid, market1501, packing, partial, readers
+from reid.datasets import dukemtmcreid, market1501, readers
 from reid.datasets.market1501 import Market1501Settings
 from reid.datasets.records import Counts, Record, SourceSettings
 from reid.runtime.errors import InputError
@@ -184,7 +183,7 @@ def test_published_counts_of_duke():
         "\u0661\u0661\u0661\u0661_c1s1_000001_01.jpg",  # digits, but not these
     ],
 )
-def test_odd_names_are_named(small, name):
+def test_names_of_another_grammar_are_named(small, name):
     (small / "query" / name).write_bytes(b"")
     with pytest.raises(InputError, match="1 names") as error:
         read_market1501(small)
@@ -236,6 +235,13 @@ def test_locate_prefers_the_official_name_and_looks_one_folder_deeper(tmp_path):
     assert readers.locate(tmp_path, folders) == tmp_path / "Market-1501-v15.09.15"
 
 
+def test_find_folder_finds_none(tmp_path):
+    assert readers.find_folder(tmp_path / "absent", ["a"]) is None
+    assert readers.find_folder(tmp_path, ["a"]) is None
+    assert readers.find_folder(tmp_path / "absent", []) is None
+    assert readers.find_folder(tmp_path, []) == tmp_path
+
+
 def test_locate_says_what_it_looked_for(tmp_path):
     folders = readers.READERS["market1501"].folders
     with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'absent'}, is missing")) as error:
@@ -264,77 +270,3 @@ def test_no_match_left_says_why(tmp_path):
     assert "q2 (pid 3, camera 1; gallery cameras of this pid: none)" in message
     assert "q3" not in message
     readers.check_matches(query, [*gallery, Record(tmp_path, "g", 4, 2)])  # one match is enough
-
-
-def test_unreadable_images_are_all_counted(small):
-    splits = read_market1501(small)
-    packing.check_images(splits)
-    whole = splits["train"][0].path.read_bytes()
-    splits["train"][0].path.write_bytes(whole[: len(whole) // 2])
-    splits["gallery"][2].path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"^2 of 8 images cannot be read") as error:
-        packing.check_images(splits)
-    assert all(
-        str(splits[split][i].path) in str(error.value)
-        for split, i in (("train", 0), ("gallery", 2))
-    )
-    for records in splits.values():
-        for record in records:
-            record.path.write_bytes(b"text")
-    with pytest.raises(InputError, match=r"^8 of 8 .* and 3 more\. "):
-        packing.check_images(splits)
-
-
-def striped(height, width=4):
-    """An image whose row r is gray level r."""
-    return Image.fromarray(
-        np.repeat(np.arange(height, dtype=np.uint8)[:, None, None], width, 1).repeat(3, 2)
-    )
-
-
-def test_crop_partial_depends_on_seed_and_name_alone():
-    image = striped(128)
-    first = np.asarray(partial.crop(image, 0, "a.jpg"))
-    assert np.array_equal(first, np.asarray(partial.crop(image, 0, "a.jpg")))
-    assert not np.array_equal(first, np.asarray(partial.crop(image, 1, "a.jpg")))
-    assert not np.array_equal(first, np.asarray(partial.crop(image, 0, "b.jpg")))
-    assert np.array_equal(np.asarray(image), np.asarray(striped(128)))
-
-
-def test_crop_partial_covers_whole_rows_of_the_published_range():
-    height = 100
-    bands = []
-    for i in range(2_000):
-        rows = np.asarray(partial.crop(striped(height), 7, f"{i}.jpg"))
-        assert rows.shape == (height, 4, 3)
-        assert (rows == rows[:, :1, :1]).all()  # full width, nothing sideways
-        bands.append((int(rows.min()), int(rows.max())))
-    tops, bottoms = np.array(bands).T
-    heights = bottoms - tops + 1
-    assert set(heights) == set(range(60, 90))
-    assert tops.min() == 0
-    assert bottoms.max() == height - 1
-    assert abs(heights.mean() - 74.5) < 0.6
-    assert abs((tops / (height - heights)).mean() - 0.5) < 0.03
-
-
-@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 35])
-def test_crop_partial_of_tiny_images(height):
-    for i in range(50):
-        rows = np.asarray(partial.crop(striped(height, 1), 0, f"{i}"))
-        assert rows.shape == (height, 1, 3)
-        band = int(rows.max()) - int(rows.min()) + 1
-        assert height < 3 or 0.6 * height <= band < 0.9 * height
-
-
-def test_partial_images_keep_pid_camera_and_stem(small):
-    query = read_market1501(small)["query"]
-    images = list(packing.partial_images(query, 0))
-    assert [image[:3] for image in images] == [
-        ("0003_c1s1_000001_00.png", 3, 1),
-        ("0004_c6s6_000001_00.jpg.png", 4, 6),
-    ]
-    assert list(packing.partial_images(query[::-1], 0)) == images[::-1]
-    assert list(packing.stored_images(query[:1])) == [
-        (query[0].name, query[0].pid, query[0].camid, query[0].path.read_bytes())
-    ]

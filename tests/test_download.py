@@ -44,15 +44,15 @@ FOLDERS = readers.READERS["market1501"].folders
 def market_zip(top="Market-1501-v15.09.15"):
     """Market-1501 in small, as its official zip is laid out."""
     rng, file = np.random.default_rng(0), io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as packed:
         for folder, names in IMAGES.items():
             for name in names:
                 image = io.BytesIO()
                 Image.fromarray(rng.integers(0, 256, (20, 10, 3), dtype=np.uint8)).save(
                     image, "JPEG"
                 )
-                archive.writestr(f"{top}/{folder}/{name}", image.getvalue())
-            archive.writestr(f"{top}/{folder}/Thumbs.db", b"not an image")
+                packed.writestr(f"{top}/{folder}/{name}", image.getvalue())
+            packed.writestr(f"{top}/{folder}/Thumbs.db", b"not an image")
     return file.getvalue()
 
 
@@ -119,8 +119,8 @@ def raw(tmp_path):
     return tmp_path / "raw"
 
 
-def provide(raw, download=True, allow_incomplete=False):
-    return download.provide("market1501", raw, FOLDERS, download, allow_incomplete)
+def provide(raw, may_download=True, allow_incomplete=False):
+    return download.provide("market1501", raw, FOLDERS, may_download, allow_incomplete)
 
 
 def refused(*arguments, **settings):
@@ -257,12 +257,12 @@ def test_google_drive_is_asked_through_gdown(raw, monkeypatch):
         progress(10, 20)
         Path(output).write_bytes(CONTENT)
 
-    download = mock.create_autospec(gdown.download, side_effect=fake)
-    monkeypatch.setattr(gdown, "download", download)
+    from_drive = mock.create_autospec(gdown.download, side_effect=fake)
+    monkeypatch.setattr(gdown, "download", from_drive)
     monkeypatch.delenv("REID_MIRROR", raising=False)
     assert listing(provide(raw)) == sorted(IMAGES)
-    assert download.call_args.kwargs["id"] == "drive-id"
-    assert download.call_args.kwargs["resume"] is True
+    assert from_drive.call_args.kwargs["id"] == "drive-id"
+    assert from_drive.call_args.kwargs["resume"] is True
     assert listing(raw) == ["Market-1501-v15.09.15", FILE]
 
 
@@ -282,9 +282,9 @@ def test_google_drives_refusal_says_what_to_do_by_hand(raw, monkeypatch):
 
 
 def test_nothing_is_downloaded_unasked(raw):
-    with mock.patch.object(download, "fetch") as fetch:
-        message = refused(raw, download=False)
-    fetch.assert_not_called()
+    with mock.patch.object(download, "transfer") as transfer:
+        message = refused(raw, may_download=False)
+    transfer.assert_not_called()
     assert "`prepare.download` in params.yaml is false" in message
     assert "there: nothing" in message
     assert_by_hand(message, raw)
@@ -299,9 +299,9 @@ def test_nothing_is_downloaded_unasked(raw):
 )
 def test_what_may_not_be_downloaded_never_is(raw, monkeypatch, name, file, whom):
     monkeypatch.setenv("REID_MIRROR", "http://127.0.0.1:9")
-    with mock.patch.object(download, "fetch") as fetch, pytest.raises(InputError) as error:
+    with mock.patch.object(download, "transfer") as transfer, pytest.raises(InputError) as error:
         download.provide(name, raw, ("folder",), True, True)
-    fetch.assert_not_called()
+    transfer.assert_not_called()
     message = str(error.value)
     for part in (
         "it may not be downloaded",
@@ -328,6 +328,19 @@ def test_only_what_its_terms_allow_has_an_address():
 def test_a_dataset_without_archive_keeps_its_own_error(raw):
     with pytest.raises(InputError, match="looked for a folder mine"):
         download.provide("mine", raw, ("mine",), True, False)
+
+
+def test_each_step_gives_a_path_or_none(raw):
+    archives = download.ARCHIVES["market1501"]
+    assert download.find_folder(raw, FOLDERS, archives) is None
+    assert download.find_archive(raw, archives) is None
+    assert download.fetch(raw, download.ARCHIVES["msmt17"]) is None
+    (raw / FILE).write_bytes(CONTENT)
+    assert download.find_archive(raw, archives) == raw / FILE
+    (raw / "market1501").mkdir()
+    assert download.find_folder(raw, FOLDERS, archives) == raw / "market1501"
+    (raw / FILE).rename(raw / "market1501" / FILE)
+    assert download.find_folder(raw, FOLDERS, archives) is None, "a folder for the archive alone"
 
 
 # Archives that the user holds
@@ -383,9 +396,9 @@ def test_the_md5_of_nothing(tmp_path):
 
 
 def test_macos_leftovers_do_not_count(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a/image.jpg", b"1")
-        archive.writestr("__MACOSX/a/._image.jpg", b"2")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("a/image.jpg", b"1")
+        packed.writestr("__MACOSX/a/._image.jpg", b"2")
     archive.unpack(tmp_path / "a.zip", tmp_path / "a")
     assert listing(tmp_path / "a") == ["image.jpg"]
 
@@ -433,15 +446,15 @@ def test_an_unwritable_place_is_an_error(tmp_path):
 def make_archive(path, names, **options):
     rng = np.random.default_rng(0)
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w") as packed:
             for name in names:
-                archive.writestr(name, rng.bytes(3000))
+                packed.writestr(name, rng.bytes(3000))
     else:
-        with tarfile.open(path, "w:gz", **options) as archive:
+        with tarfile.open(path, "w:gz", **options) as packed:
             for name in names:
                 member = tarfile.TarInfo(name)
                 member.size = 3000
-                archive.addfile(member, io.BytesIO(rng.bytes(3000)))
+                packed.addfile(member, io.BytesIO(rng.bytes(3000)))
     return path
 
 
@@ -473,7 +486,7 @@ def test_no_entry_is_written_outside(tmp_path, name, evil):
 )
 def test_no_link_or_device_out_of_a_tar(tmp_path, kind, target):
     (tmp_path / "secret").write_bytes(b"secret")
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as packed:
         for name, of in (
             ("a/good", tarfile.REGTYPE),
             ("a/evil", kind),
@@ -481,7 +494,7 @@ def test_no_link_or_device_out_of_a_tar(tmp_path, kind, target):
         ):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = of, target if of == kind else ""
-            archive.addfile(member)
+            packed.addfile(member)
     with pytest.raises(InputError, match="its entry 'a/evil' is neither a plain file nor a folder"):
         archive.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
     assert listing(tmp_path) == ["a.tar.gz", "secret"]
@@ -489,10 +502,10 @@ def test_no_link_or_device_out_of_a_tar(tmp_path, kind, target):
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
 def test_no_link_or_device_out_of_a_zip(tmp_path, kind):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         member = zipfile.ZipInfo("a/evil")
         member.external_attr = (kind | 0o777) << 16
-        archive.writestr(member, "/etc")
+        packed.writestr(member, "/etc")
     with pytest.raises(InputError, match="its entry 'a/evil' is neither a plain file nor a folder"):
         archive.unpack(tmp_path / "a.zip", tmp_path / "a")
     assert listing(tmp_path) == ["a.zip"]
@@ -547,8 +560,11 @@ def test_a_held_zip_is_prepared_and_its_folder_used_again(raw, stage, tmp_path):
     )
     shutil.rmtree(raw / "Market-1501-v15.09.15")
     assert stage("second") == 0
-    for name in listing(tmp_path / "first"):
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    files = [path for path in (tmp_path / "first").rglob("*") if path.is_file()]
+    assert len(files) == 2 * 4 + 1
+    for path in files:
+        again = tmp_path / "second" / path.relative_to(tmp_path / "first")
+        assert path.read_bytes() == again.read_bytes()
 
 
 def test_the_stage_downloads(raw, stage, monkeypatch, tmp_path):
