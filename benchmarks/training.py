@@ -32,8 +32,8 @@ from reid.training.settings import CellSettings, TrainSettings
 IMAGES_EACH = 8  # of every person of the set
 
 
-def main() -> None:
-    """Parse the command line, measure, and write the result."""
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument(
         "--dataset", default="synthetic", help="whose model and recipe (default: %(default)s)"
@@ -52,8 +52,12 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s"
     )
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    """Measure one cell's training, and write the result."""
+    args = parse()
     params, cell = config.read("params.yaml"), (args.dataset, args.loss)
     model = config.settings(ModelSettings, config.section(params, "model", *cell), "model")
     values = {**config.section(params, "train", *cell), "seed": 0}

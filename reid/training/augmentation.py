@@ -148,8 +148,8 @@ def _enlarged_index(plain: Tensor, enlarged: Tensor, draws: Draws) -> Tensor:
     image, row, column = _grid(plain, draws)
     is_plain, tops, lefts, _ = draws.places.T[:, :, None, None]
     in_plain = (image * height + row) * width + column
-    in_enlarged = (image * rows + tops + row) * columns + lefts + column
-    return torch.where(is_plain.bool(), in_plain, batch * height * width + in_enlarged)
+    row_starts = batch * height * width + (image * rows + tops + row) * columns + lefts  # [B, H, 1]
+    return torch.where(is_plain.bool(), in_plain, row_starts + column)
 
 
 def erase(batch: Tensor, boxes: Tensor) -> Tensor:
