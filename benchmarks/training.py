@@ -24,14 +24,16 @@ from reid.losses import LossSettings
 from reid.model import ModelSettings
 from reid.runtime import config
 from reid.training.augmentation import enlarged_size
-from reid.training.loop import Batches, TrainingSet, deterministic
-from reid.training.run import Run, TrainSettings
+from reid.training.batches import Batches, TrainingSet
+from reid.training.loop import deterministic
+from reid.training.run import Run
+from reid.training.settings import CellSettings, TrainSettings
 
 IMAGES_EACH = 8  # of every person of the set
 
 
-def main() -> None:
-    """Parse the command line, measure, and write the result."""
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument(
         "--dataset", default="synthetic", help="whose model and recipe (default: %(default)s)"
@@ -50,20 +52,25 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s"
     )
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    """Measure one cell's training, and write the result."""
+    args = parse()
     params, cell = config.read("params.yaml"), (args.dataset, args.loss)
-    of_model = config.settings(ModelSettings, config.section(params, "model", *cell), "model")
-    settings = config.settings(TrainSettings, config.section(params, "train", *cell), "train")
-    settings = replace(settings, precision=args.precision, compile=args.compile, device=args.device)
+    model = config.settings(ModelSettings, config.section(params, "model", *cell), "model")
+    values = {**config.section(params, "train", *cell), "seed": 0}
+    train = config.settings(TrainSettings, values, "train")
+    train = replace(train, precision=args.precision, compile=args.compile, device=args.device)
     loss = config.settings(LossSettings, config.entry(params, "losses", args.loss), "losses")
-    found = measure(replace(of_model, weights="none"), loss, settings, args)
-    size = f"{of_model.trunk} {of_model.height}x{of_model.width}"
+    speeds = measure(CellSettings(replace(model, weights="none"), train, loss), args)
+    size = f"{model.trunk} {model.height}x{model.width}"
     result = {
         "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
         "machine": machine(torch.get_num_threads()),
         "model": size,
-        **found,
+        **speeds,
     }
     args.out.mkdir(parents=True, exist_ok=True)
     name = f"training-{args.dataset}-{args.loss}-{args.precision}{'-compiled' * args.compile}"
@@ -72,29 +79,27 @@ def main() -> None:
 
 
 @deterministic()
-def measure(
-    of_model: ModelSettings, loss: LossSettings, settings: TrainSettings, args: argparse.Namespace
-) -> dict[str, float]:
-    """Images a second of both, median over turns, and the median of the turns' ratios."""
-    run = Run(args.people, of_model, loss, settings)
-    batches = Batches(noise(args.people, of_model, settings.crop), run.device, settings)
-    chosen = batches.of_epoch(1)
-    ready = batches.load(chosen[0], 1, 0)
+def measure(settings: CellSettings, args: argparse.Namespace) -> dict[str, float]:
+    """Measure images a second of both, median over turns, and the median of the turns' ratios."""
+    run, train = Run(args.people, settings), settings.train
+    batches = Batches(noise(args.people, settings.model, train.crop), run.device, train)
+    epoch = batches.of_epoch(1)
+    ready = batches.load(epoch[0], 1, 0)
     loop_seconds, bare_seconds = [], []
     for turn in trange(args.turns + 1, desc="training", unit="turn"):  # the first warms up
         bare = timed(lambda step: run.step(*ready), args.steps, run.device)
         loop = timed(
-            lambda step: run.step(*batches.load(chosen[step % len(chosen)], 1, step)),
+            lambda step: run.step(*batches.load(epoch[step % len(epoch)], 1, step)),
             args.steps,
             run.device,
         )
         if turn:
             bare_seconds.append(bare)
             loop_seconds.append(loop)
-    images = args.steps * settings.people * settings.images_each
+    images = args.steps * train.people * train.images_each
     return {
-        "batch": settings.people * settings.images_each,
-        "precision": settings.precision,
+        "batch": train.people * train.images_each,
+        "precision": train.precision,
         "loop_images_per_second": images / statistics.median(loop_seconds),
         "bare_images_per_second": images / statistics.median(bare_seconds),
         "loop_over_bare": statistics.median(
@@ -103,9 +108,9 @@ def measure(
     }
 
 
-def noise(people: int, of_model: ModelSettings, crop: str) -> TrainingSet:
-    """A set of random pixels, decoded as a stage decodes them."""
-    rng, size = np.random.default_rng(0), (of_model.height, of_model.width)
+def noise(people: int, model: ModelSettings, crop: str) -> TrainingSet:
+    """Make a set of random pixels, decoded as a stage decodes them."""
+    rng, size = np.random.default_rng(0), (model.height, model.width)
     labels = np.repeat(np.arange(people), IMAGES_EACH)
     plain = rng.integers(256, size=(len(labels), *size, 3), dtype=np.uint8)
     enlarged = rng.integers(256, size=(len(labels), *enlarged_size(*size), 3), dtype=np.uint8)
@@ -115,7 +120,7 @@ def noise(people: int, of_model: ModelSettings, crop: str) -> TrainingSet:
 
 
 def timed(step: Callable[[int], object], steps: int, device: torch.device) -> float:
-    """Seconds of so many steps, to the end of the GPU's queue where there is one."""
+    """Measure the seconds of `steps` steps, to the end of the GPU's queue where there is one."""
     started = perf_counter()
     for number in range(steps):
         step(number)

@@ -29,7 +29,7 @@ def main() -> None:
 
     params, where = config.read(args.params), f"datasets.{args.dataset}.source"
     source = config.entry(params, "datasets", args.dataset).get("source")
-    settings = config.settings(PrepareSettings, config.section(params, "prepare"), "prepare")
+    settings = config.load(PrepareSettings, params, "prepare")
     with cli.whole(args.out) as out, tempfile.TemporaryDirectory() as scratch:
         images = sources.images_to_pack(source, where, settings, Path(scratch))
         statistics = prepared.write(out, images)

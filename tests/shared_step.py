@@ -1,5 +1,5 @@
-"""One process's part of a step, run by tests/test_sharing.py: torchrun ... tests/shared_step.py IN
-OUT.
+"""One rank's shard of five steps, run by tests/test_data_parallel.py: torchrun -m
+tests.shared_step IN OUT.
 """
 
 import sys
@@ -8,20 +8,20 @@ import torch
 
 from reid.runtime import distributed
 from reid.training import data_parallel
-from tests.test_sharing import LOSSES, SETTINGS, five_steps
+from tests.test_data_parallel import LOSSES, SETTINGS, five_steps
 
 
 def main() -> None:
-    given, out = sys.argv[1:]
-    batch, labels = torch.load(given)
-    mine = data_parallel.share(
-        SETTINGS.people, distributed.rank(), distributed.world_size(), SETTINGS.images_each
+    file, out = sys.argv[1:]
+    batch, labels = torch.load(file)
+    shard = data_parallel.shard(
+        SETTINGS.people, SETTINGS.images_each, distributed.rank(), distributed.count()
     )
-    found = {name: five_steps(name, batch[mine], labels) for name in LOSSES}
-    if distributed.rank() == 1:  # the second has them too
-        torch.save(found, out)
+    results = {name: five_steps(name, batch[shard], labels) for name in LOSSES}
+    if distributed.rank() == 1:  # which has the same as rank 0
+        torch.save(results, out)
 
 
 if __name__ == "__main__":
-    with distributed.process_group():
+    with distributed.group():
         main()

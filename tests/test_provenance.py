@@ -20,12 +20,12 @@ from reid.results import provenance as training_json
 from reid.runtime import config
 from reid.runtime.errors import InputError
 from reid.training import provenance
-from reid.training.provenance import Course
+from reid.training.provenance import Summary
 from tests.conftest import ROOT, run_stage
 
 CPU = torch.device("cpu")
 IMAGES = [("a.jpg", 1, 1, b"first"), ("b.jpg", 1, 2, b"second"), ("c.jpg", 7, 2, b"third")]
-COURSE = Course(seconds=12.34, images_per_second=56.78, processes=2, resumed=1, kept_epoch=3)
+SUMMARY = Summary(seconds=12.34, images_per_second=56.78, processes=2, resumed=1, kept_epoch=3)
 
 
 def split_of(folder, images=IMAGES, name="train"):
@@ -56,13 +56,13 @@ def test_fingerprint_is_the_sha256_of_one_line_an_image(tmp_path):
     ids=["name", "pid", "camid", "content", "one less", "another order", "none"],
 )
 def test_fingerprint_differs_with_whatever_differs(tmp_path, images):
-    one, other = split_of(tmp_path / "one"), split_of(tmp_path / "other", images)
-    assert provenance.fingerprint(one) != provenance.fingerprint(other)
+    split, changed = split_of(tmp_path / "split"), split_of(tmp_path / "changed", images)
+    assert provenance.fingerprint(split) != provenance.fingerprint(changed)
 
 
 def test_fingerprint_is_of_the_images_and_not_of_the_split(tmp_path):
-    one, other = split_of(tmp_path / "one"), split_of(tmp_path / "other", name="gallery")
-    assert provenance.fingerprint(one) == provenance.fingerprint(other)
+    train, gallery = split_of(tmp_path / "a"), split_of(tmp_path / "b", name="gallery")
+    assert provenance.fingerprint(train) == provenance.fingerprint(gallery)
 
 
 def test_fingerprint_reads_no_image(tmp_path):
@@ -72,14 +72,14 @@ def test_fingerprint_reads_no_image(tmp_path):
 
 
 def test_environment_on_a_cpu(tmp_path):
-    found = provenance.environment(CPU)
-    assert found["python"] == sys.version.split()[0]
-    assert 1 <= found["cores"] <= os.cpu_count()
-    assert found["threads"] == torch.get_num_threads()
-    assert found["gpu"] is None
-    assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert found["versions"]["numpy"] == np.__version__
-    assert all(isinstance(found[key], str) and found[key] for key in ("system", "cpu"))
+    environment = provenance.environment(CPU)
+    assert environment["python"] == sys.version.split()[0]
+    assert 1 <= environment["cores"] <= os.cpu_count()
+    assert environment["threads"] == torch.get_num_threads()
+    assert environment["gpu"] is None
+    assert environment["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert environment["versions"]["numpy"] == np.__version__
+    assert all(isinstance(environment[key], str) and environment[key] for key in ("system", "cpu"))
 
 
 def test_environment_on_a_gpu(monkeypatch):
@@ -89,7 +89,9 @@ def test_environment_on_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2_345_678_901)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(
-        provenance, "_told", lambda *command: "580.1\n580.1" if command[0] == "nvidia-smi" else None
+        provenance,
+        "_output_of",
+        lambda *command: "580.1\n580.1" if command[0] == "nvidia-smi" else None,
     )
     gpu = provenance.environment(torch.device("cuda"))["gpu"]
     assert gpu == {"name": "NVIDIA H200", "memory_gb": 150.8, "driver": "580.1", "cuda": "13.0"}
@@ -102,7 +104,8 @@ def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
         "from reid.training import provenance; import numpy; {}; print(provenance.peak_memory_gb())"
     )
     commands = [
-        [sys.executable, "-c", code.format(made)] for made in ("pass", "numpy.ones(4 * 10**7)")
+        [sys.executable, "-c", code.format(statement)]
+        for statement in ("pass", "numpy.ones(4 * 10**7)")
     ]
     held = np.ones(10**8)  # 0.8 GB of this process, which `getrusage` would have them inherit
     runs = [
@@ -175,7 +178,7 @@ def test_without_git_a_repository_or_a_commit_there_is_no_revision(
 
 
 def test_a_training_comes_back_from_its_file(tmp_path):
-    content = provenance.training(split_of(tmp_path / "data"), 5, CPU, COURSE)
+    content = provenance.training(split_of(tmp_path / "data"), 5, CPU, SUMMARY)
     provenance.write(tmp_path / "training.json", content)
     assert training_json.read(tmp_path / "training.json") == content
     assert content["data"] == {
@@ -204,7 +207,7 @@ def test_a_conversion_comes_back_from_its_file(tmp_path, epoch):
 def contents(tmp_path_factory):
     """What is written of a trained and of a converted model."""
     folder = tmp_path_factory.mktemp("contents")
-    trained = provenance.training(split_of(folder / "data"), 5, CPU, COURSE)
+    trained = provenance.training(split_of(folder / "data"), 5, CPU, SUMMARY)
     return {"trained": trained, "converted": provenance.converted(folder / "data/train.zip", 1)}
 
 
@@ -236,7 +239,7 @@ def test_what_is_wrong_in_the_file_is_named(contents, kind, path, value, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
@@ -245,9 +248,9 @@ def test_what_is_wrong_in_the_file_is_named(contents, kind, path, value, tmp_pat
         ("{}", "is missing"),
     ],
 )
-def test_other_files_are_named(tmp_path, text, told):
+def test_other_files_are_named(tmp_path, text, message):
     (tmp_path / "training.json").write_text(text)
-    with pytest.raises(InputError, match=rf"training\.json .*{told}"):
+    with pytest.raises(InputError, match=rf"training\.json .*{message}"):
         training_json.read(tmp_path / "training.json")
     with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
         training_json.read(tmp_path / "none.json")

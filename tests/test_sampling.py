@@ -16,9 +16,9 @@ def batches(seed=0, people=2):
 
 
 def test_every_batch_has_p_people_and_k_images_of_each():
-    found = batches()
-    assert found.shape == (11 // 2, 2 * 4)
-    for batch in found:
+    epoch = batches()
+    assert epoch.shape == (11 // 2, 2 * 4)
+    for batch in epoch:
         assert len(np.unique(LABELS[batch])) == 2
         assert (LABELS[batch].reshape(2, 4) == LABELS[batch].reshape(2, 4)[:, :1]).all()
 

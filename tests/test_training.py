@@ -1,4 +1,4 @@
-"""The epoch loop on tiny images: the same twice, every row, and bad data said early."""
+"""The epoch loop on tiny images: the same bytes twice, every row, and bad data refused early."""
 
 import math
 import shutil
@@ -13,23 +13,30 @@ from reid.losses import LossSettings, parts
 from reid.model import ModelSettings, Network
 from reid.runtime.errors import InputError
 from reid.training import loop
-from reid.training.checkpoint import Keeper, ResumeSettings, Stopped
-from reid.training.loop import TrainingSet
-from reid.training.run import Run, TrainSettings
+from reid.training.batches import TrainingSet, labels_of
+from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
+from reid.training.run import Run
+from reid.training.settings import CellSettings, TrainSettings, check_seed
+from reid.training.stop_requests import Stopped, StopRequests
 
 MODEL = ModelSettings(
-    trunk="shufflenet_v2_x0_5", last_layer="", height=32, width=32, stripes=8, weights="none", last_stride=2,
-    bnneck=False,
+    trunk="shufflenet_v2_x0_5", last_layer="", height=32, width=32, stripes=8, weights="none",
+    last_stride=2, bnneck=False,
 )  # fmt: skip
 SETTINGS = TrainSettings(
-    epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, warmup_epochs=0, decay_epochs=1,
-    decay_factor=0.1, margin=0.3, crop="enlarge", jitter=0.0, erasing=0.0, held_out=0, evaluate_epochs=0, keep="last",
-    precision="fp32", compile=False, seed=0, device="cpu",
+    epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, warmup_epochs=0,
+    decay_epochs=1, decay_factor=0.1, margin=0.3, crop="enlarge", erasing=0.0, held_out=0,
+    evaluate_epochs=0, keep="last", precision="fp32", compile=False, seed=0, device="cpu",
 )  # fmt: skip
 SOFTMAX = LossSettings(0.0, False, False, 0.0, False)
 ALIGNED = LossSettings(0.1, True, True, 0.0, False)
 CENTRE = LossSettings(0.1, True, True, 0.0005, False)
 MUTUAL = LossSettings(0.0, True, True, 0.0, True)
+
+
+def cell(loss, model=MODEL, **changes):
+    """The settings of a training with changes of `train`."""
+    return CellSettings(model, replace(SETTINGS, **changes), loss)
 
 
 def training_set(people=10, seed=0):
@@ -51,38 +58,37 @@ def weights(run):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
-    one = loop.train(training_set(), MODEL, ALIGNED, SETTINGS)
-    two = loop.train(training_set(), MODEL, ALIGNED, SETTINGS)
-    other = loop.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, seed=1))
-    assert weights(one) == weights(two)
-    assert weights(one)["classifier.weight"] != weights(other)["classifier.weight"]
-    assert one.history == two.history
+    first = loop.train(training_set(), cell(ALIGNED))
+    again = loop.train(training_set(), cell(ALIGNED))
+    other_seed = loop.train(training_set(), cell(ALIGNED, seed=1))
+    assert weights(first) == weights(again)
+    assert weights(first)["classifier.weight"] != weights(other_seed)["classifier.weight"]
+    assert first.progress.history == again.progress.history
 
 
 def test_the_papers_batch_on_two_threads_gives_the_same_bytes():
     """A hardest image is drawn on by several anchors; their gradients must be added up in one
     order.
     """
-    settings = replace(SETTINGS, epochs=1, people=8, images_each=4)
+    settings = cell(ALIGNED, epochs=1, people=8, images_each=4)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = {
-            weights(loop.train(training_set(40), MODEL, ALIGNED, settings))["conv.weight"]
-            for _ in range(4)
+        convolutions = {
+            weights(loop.train(training_set(40), settings))["conv.weight"] for _ in range(4)
         }
     finally:
         torch.set_num_threads(threads)
-    assert len(found) == 1
+    assert len(convolutions) == 1
     assert not torch.are_deterministic_algorithms_enabled()  # the caller's setting is given back
 
 
-def test_history_tells_losses_images_and_the_schedule():
+def test_history_holds_losses_images_and_the_schedule():
     rows = []
-    run = loop.train(
-        training_set(), MODEL, ALIGNED, SETTINGS, progress=lambda run: rows.append(run.history[-1])
-    )
-    assert rows == run.history
+    progress = loop.train(
+        training_set(), cell(ALIGNED), report=lambda progress: rows.append(progress.history[-1])
+    ).progress
+    assert rows == progress.history
     assert [row["epoch"] for row in rows] == [1, 2]
     assert [row["images"] for row in rows] == [20, 40]  # an epoch is people x images_each images
     assert [row["iterations"] for row in rows] == [5, 10]
@@ -91,7 +97,7 @@ def test_history_tells_losses_images_and_the_schedule():
         assert row["loss"] == pytest.approx(
             row["classification"] + row["trihard_global"] + row["trihard_local"], rel=1e-5
         )
-    assert run.images_per_second() == pytest.approx(40 / run.seconds)
+    assert progress.images_per_second() == pytest.approx(40 / progress.seconds)
 
 
 def test_the_rate_warms_up_and_falls_in_steps():
@@ -126,15 +132,15 @@ def test_the_rate_warms_up_and_falls_in_steps():
     ],
 )
 def test_every_composition_trains(loss, terms):
-    run = loop.train(training_set(), MODEL, loss, replace(SETTINGS, epochs=1))
+    run = loop.train(training_set(), cell(loss, epochs=1))
     assert (
-        set(run.history[0])
+        set(run.progress.history[0])
         == {"epoch", "loss", "accuracy", "learning_rate", "iterations", "images"} | terms
     )
 
 
 def test_centres_move_towards_their_people_by_the_papers_rate():
-    run = Run(2, MODEL, CENTRE, SETTINGS)
+    run = Run(2, cell(CENTRE))
     batch, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 0, 1])
     before = [
         module.momentum for module in run.networks[0].modules() if hasattr(module, "momentum")
@@ -148,7 +154,7 @@ def test_centres_move_towards_their_people_by_the_papers_rate():
 
 
 def test_two_networks_start_apart_and_both_learn():
-    run = Run(2, MODEL, MUTUAL, SETTINGS)
+    run = Run(2, cell(MUTUAL))
     before = [network.classifier.weight.detach().clone() for network in run.networks]
     assert not torch.equal(*before)
     run.step(torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 1, 1]))
@@ -157,28 +163,28 @@ def test_two_networks_start_apart_and_both_learn():
 
 
 def test_the_strong_row_trains_with_everything_on():
-    settings = replace(SETTINGS, crop="pad", jitter=0.5, erasing=0.5, warmup_epochs=2)
-    trunk = replace(
+    model = replace(
         MODEL, trunk="resnet18", last_layer="layer2", height=64, last_stride=1, bnneck=True
     )
+    settings = cell(CENTRE, model, crop="pad", erasing=0.5, warmup_epochs=2)
     data = training_set()
     high = np.repeat(data.plain, 2, axis=1)
-    run = loop.train(replace(data, plain=high, enlarged=None), trunk, CENTRE, settings)
-    assert len(run.history) == 2
+    run = loop.train(replace(data, plain=high, enlarged=None), settings)
+    assert len(run.progress.history) == 2
 
 
 def test_colours_are_learnt():
-    settings = replace(
-        SETTINGS, epochs=15, decay_epochs=15, people=2, images_each=3, learning_rate=3e-3
+    settings = cell(
+        SOFTMAX, epochs=15, decay_epochs=15, people=2, images_each=3, learning_rate=3e-3
     )
-    history = loop.train(training_set(), MODEL, SOFTMAX, settings).history
+    history = loop.train(training_set(), settings).progress.history
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     assert history[-1]["accuracy"] > history[0]["accuracy"]
 
 
 def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
-    settings = replace(
-        SETTINGS,
+    settings = cell(
+        SOFTMAX,
         epochs=5,
         decay_epochs=5,
         held_out=4,
@@ -186,91 +192,94 @@ def test_epochs_are_measured_on_held_out_people_and_the_best_is_kept():
         keep="best",
         learning_rate=3e-3,
     )
-    run = loop.train(training_set(14), MODEL, SOFTMAX, settings)
-    assert [row["epoch"] for row in run.history if "held_out_mAP" in row] == [2, 4]
+    run = loop.train(training_set(14), settings)
+    rows = [row for row in run.progress.history if "held_out_mAP" in row]
+    measured = {row["epoch"]: row["held_out_mAP"] for row in rows}
+    assert list(measured) == [2, 4]
     assert run.people == 10
-    measured = {row["epoch"]: row["held_out_mAP"] for row in run.history if "held_out_mAP" in row}
     last = weights(run)
     network, epoch = run.result()
     assert epoch == max(measured, key=measured.get)
-    assert epoch < settings.epochs
+    assert epoch < 5
     assert network.classifier.weight.detach().numpy().tobytes() != last["classifier.weight"]
 
 
 def test_held_out_people_of_one_camera_cannot_measure():
     data = replace(training_set(14), camids=np.ones(42, np.int64))
     with pytest.raises(InputError, match="no held-out person has images of two cameras"):
-        loop.train(data, MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1))
+        loop.train(data, cell(SOFTMAX, held_out=4, evaluate_epochs=1))
 
 
-class StopsAfter(Keeper):
-    """Stops after so many steps, its state saved as at a signal."""
+def checkpoints(folder, minutes=60.0):
+    file = CheckpointFile(folder / f"{'ab' * 16}.pt")
+    return Checkpoints(file, StopRequests(), ResumeSettings(minutes))
 
-    def __init__(self, file, steps):
-        super().__init__(file, ResumeSettings(60.0))
-        self.left = steps
 
-    def after_step(self, state):
-        self.left -= 1
-        if not self.left:
-            self.signal = signal.SIGTERM
-        super().after_step(state)
+def stopped_checkpoints(folder, steps):
+    """Checkpoints that stop after `steps` steps, the state saved as at a signal."""
+    stopped = checkpoints(folder)
+    after_step, states = stopped.after_step, []
+
+    def count_steps(state):
+        states.append(state)
+        if len(states) == steps:
+            stopped.stop_requests.signal = signal.SIGTERM
+        after_step(state)
+
+    stopped.after_step = count_steps
+    return stopped
 
 
 @pytest.mark.parametrize("steps", [7, 10])
-def test_all_that_a_run_is_made_of_is_saved(steps, tmp_path):
+def test_all_that_a_run_consists_of_is_saved(steps, tmp_path):
     """Layers dropped at random, centres, held-out people and the best epoch; stopped within and
     after an epoch.
     """
-    trunk = replace(MODEL, trunk="efficientnet_b0", bnneck=True)
-    settings = replace(
-        SETTINGS, epochs=3, held_out=4, evaluate_epochs=1, keep="best", erasing=0.5, warmup_epochs=2
+    model = replace(MODEL, trunk="efficientnet_b0", bnneck=True)
+    settings = cell(
+        CENTRE,
+        model,
+        epochs=3,
+        held_out=4,
+        evaluate_epochs=1,
+        keep="best",
+        erasing=0.5,
+        warmup_epochs=2,
     )
-    unbroken = loop.train(training_set(14), trunk, CENTRE, settings)
-    file = tmp_path / f"{'ab' * 16}.pt"
+    unbroken = loop.train(training_set(14), settings)
     with pytest.raises(Stopped):
-        loop.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, steps))
+        loop.train(training_set(14), settings, stopped_checkpoints(tmp_path, steps))
     torch.rand(3)  # whatever happens in between
-    resumed = loop.train(training_set(14), trunk, CENTRE, settings, StopsAfter(file, 0))
-    assert resumed.resumed == 1
-    assert resumed.history == unbroken.history
+    resumed = loop.train(training_set(14), settings, checkpoints(tmp_path))
+    assert resumed.progress.resumed == 1
+    assert resumed.progress.history == unbroken.progress.history
     assert weights(resumed) == weights(unbroken)
-    assert resumed.best["epoch"] == unbroken.best["epoch"]
-    for name, tensor in unbroken.best["weights"].items():
-        assert torch.equal(resumed.best["weights"][name], tensor)
+    best, expected = resumed.progress.best, unbroken.progress.best
+    assert best["epoch"] == expected["epoch"]
+    for name, tensor in expected["weights"].items():
+        assert torch.equal(best["weights"][name], tensor)
     assert torch.equal(resumed.centres[0], unbroken.centres[0])
 
 
 def test_a_run_that_diverged_leaves_no_state(tmp_path):
-    file = tmp_path / f"{'ab' * 16}.pt"
     with pytest.raises(InputError, match="has diverged"):
-        loop.train(
-            training_set(),
-            MODEL,
-            ALIGNED,
-            replace(SETTINGS, learning_rate=1e30),
-            Keeper(file, ResumeSettings(0.0)),
-        )
+        loop.train(training_set(), cell(ALIGNED, learning_rate=1e30), checkpoints(tmp_path, 0.0))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_measuring_changes_nothing():
-    one = loop.train(
-        training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=1)
+    every, every_second = (
+        loop.train(training_set(14), cell(SOFTMAX, held_out=4, evaluate_epochs=epochs))
+        for epochs in (1, 2)
     )
-    two = loop.train(
-        training_set(14), MODEL, SOFTMAX, replace(SETTINGS, held_out=4, evaluate_epochs=2)
-    )
-    assert weights(one) == weights(two)
+    assert weights(every) == weights(every_second)
 
 
 def test_bf16_is_near_fp32():
     shallow = replace(MODEL, trunk="resnet18", last_layer="layer1")
     batch, labels = torch.randn(16, 3, 32, 32), torch.arange(8).repeat_interleave(2)
     losses = [
-        Run(8, shallow, ALIGNED, replace(SETTINGS, precision=precision))
-        .step(batch, labels)["loss"]
-        .item()
+        Run(8, cell(ALIGNED, shallow, precision=precision)).step(batch, labels)["loss"].item()
         for precision in ("fp32", "bf16")
     ]
     assert losses[0] != losses[1]
@@ -278,12 +287,8 @@ def test_bf16_is_near_fp32():
 
 
 def test_bf16_is_for_the_trunk_alone():
-    run = Run(
-        8,
-        replace(MODEL, trunk="resnet18", last_layer="layer1"),
-        ALIGNED,
-        replace(SETTINGS, precision="bf16"),
-    )
+    shallow = replace(MODEL, trunk="resnet18", last_layer="layer1")
+    run = Run(8, cell(ALIGNED, shallow, precision="bf16"))
     network, batch = run.networks[0].eval(), torch.randn(4, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         feature_map = network.trunk(batch).float()
@@ -291,7 +296,7 @@ def test_bf16_is_for_the_trunk_alone():
     torch.testing.assert_close(
         outputs.logits, network.classifier(feature_map.mean((2, 3))), rtol=1e-6, atol=1e-6
     )
-    assert {one.dtype for one in outputs} == {torch.float32}
+    assert {output.dtype for output in outputs} == {torch.float32}
 
 
 @pytest.mark.skipif(
@@ -300,17 +305,15 @@ def test_bf16_is_for_the_trunk_alone():
 def test_a_compiled_network_makes_the_same_steps():
     shallow = replace(MODEL, trunk="resnet18", last_layer="maxpool")
     batch, labels = torch.randn(16, 3, 32, 32), torch.arange(8).repeat_interleave(2)
-    plain, compiled = (
-        Run(8, shallow, SOFTMAX, replace(SETTINGS, compile=on)) for on in (False, True)
-    )
+    plain, compiled = (Run(8, cell(SOFTMAX, shallow, compile=is_on)) for is_on in (False, True))
     for _ in range(3):
-        expected, found = plain.step(batch, labels)["loss"], compiled.step(batch, labels)["loss"]
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        expected, loss = plain.step(batch, labels)["loss"], compiled.step(batch, labels)["loss"]
+        torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
     assert plain.networks[0].state_dict().keys() == compiled.networks[0].state_dict().keys()
 
 
 def test_a_step_is_adam_on_the_sum_of_the_terms():
-    run = Run(2, MODEL, ALIGNED, SETTINGS)
+    run = Run(2, cell(ALIGNED))
     network, twin = run.networks[0], Network(MODEL, 2).to(memory_format=torch.channels_last).train()
     twin.load_state_dict(network.state_dict())
     batch, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 1, 1])
@@ -325,27 +328,27 @@ def test_a_step_is_adam_on_the_sum_of_the_terms():
 
 
 def test_labels_count_from_zero_by_sorted_pid():
-    assert loop.labels_of(np.array([700, 2, 2, 15])).tolist() == [2, 0, 0, 1]
+    assert labels_of(np.array([700, 2, 2, 15])).tolist() == [2, 0, 0, 1]
 
 
 def test_a_batch_too_large_for_the_people_is_refused():
     with pytest.raises(InputError, match="leaves 3 steps an epoch of 10 training people"):
-        loop.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, people=3))
+        loop.train(training_set(), cell(ALIGNED, people=3))
 
 
 def test_no_image_at_all_is_refused():
-    none = TrainingSet(*(array[:0] for array in vars(training_set()).values()))
+    empty = TrainingSet(*(array[:0] for array in vars(training_set()).values()))
     with pytest.raises(InputError, match="holds no image"):
-        loop.train(none, MODEL, ALIGNED, SETTINGS)
+        loop.train(empty, cell(ALIGNED))
 
 
 def test_divergence_stops_the_run():
     with pytest.raises(InputError, match="has diverged"):
-        loop.train(training_set(), MODEL, ALIGNED, replace(SETTINGS, learning_rate=1e30))
+        loop.train(training_set(), cell(ALIGNED, learning_rate=1e30))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"epochs": 0}, "must be at least 1"),
         ({"learning_rate": -1.0}, "must be at least 1"),
@@ -366,6 +369,12 @@ def test_divergence_stops_the_run():
         ({"crop": "middle"}, "a crop of enlarge, pad, none"),
     ],
 )
-def test_settings_out_of_range_are_refused(change, said):
-    with pytest.raises(InputError, match=said):
+def test_settings_out_of_range_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
         replace(SETTINGS, **change)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(InputError, match=r"--seed: got .*, wanted a whole number in \[0, 2\^32\)"):
+        check_seed(seed)

@@ -6,16 +6,17 @@ ever taken for another.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from reid.datasets.records import Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
+from reid.runtime.settings import settings_class
 
 EXAMPLE = "train: {dukemtmcreid: {reader: dukemtmcreid}}, test: {reader: msmt17, with_val: false}"
 
 
-@dataclass(frozen=True)
+@settings_class
 class CombinedSettings(SourceSettings):
     """train: a name and a source for each training set. test: one source.
 

@@ -1,16 +1,16 @@
 """Any dataset listed in a CSV with the columns image, pid, camid (may be left out) and split."""
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reid.datasets.records import Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
+from reid.runtime.settings import settings_class
 
 SPLITS = ("train", "query", "gallery")
 
 
-@dataclass(frozen=True)
+@settings_class
 class CsvSettings(SourceSettings):
     """file: the CSV's path, from the folder of the raw datasets."""
 

@@ -1,12 +1,12 @@
 """MSMT17 (Wei et al., CVPR 2018) by its list files: V1, and V2, whose faces are blurred."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from reid.datasets.filenames import require
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
+from reid.runtime.settings import settings_class
 
 FOLDERS = {"msmt17": ("train", "test"), "msmt17_v2": ("mask_train_v2", "mask_test_v2")}
 LINE = re.compile(
@@ -14,7 +14,7 @@ LINE = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@settings_class
 class Msmt17Settings(SourceSettings):
     """with_val: train on list_val.txt as well (the same people); the published tables do not."""
 

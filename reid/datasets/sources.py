@@ -13,14 +13,15 @@ from reid.datasets import combined, download, packing, readers
 from reid.datasets.combined import CombinedSettings
 from reid.datasets.packing import PackedImage
 from reid.datasets.records import Reader, SourceSettings, Splits
-from reid.runtime import config
+from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
+from reid.runtime.settings import settings_class
 
 
-@dataclass(frozen=True)
+@settings_class
 class PrepareSettings:
-    """Section `prepare`: the raw folder ('': $REID_DATA, else ./raw), may it be fetched, the
-    crops' seed, leniency.
+    """`prepare` in params.yaml: the raw folder ('': $REID_DATA, else ./raw), whether it may be
+    fetched, the seed of the partial queries' crops, and whether less than published will do.
     """
 
     raw: str
@@ -57,7 +58,7 @@ def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Pat
     if source["reader"] == "combined":
         return _read_combined(source, where, settings, scratch)
     reader = readers.READERS[source["reader"]]
-    values = config.settings(reader.settings, source, where)
+    values = section_settings.make(reader.settings, source, where)
     folder = _draw(reader, values, scratch) if reader.draw else _provide(reader, values, settings)
     splits = readers.only_present(reader.read(folder, values), settings.allow_incomplete)
     published = reader.published(values)
@@ -70,7 +71,7 @@ def _read_combined(
 ) -> Splits:
     """The train records of some sources, query and gallery of another."""
     combined.check_source(source, where)
-    values = config.settings(CombinedSettings, source, where)
+    values = section_settings.make(CombinedSettings, source, where)
     train = {}
     for name, part in values.train.items():
         splits = read_source(part, f"{where}.train.{name}", settings, scratch / f"train-{name}")

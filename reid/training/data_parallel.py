@@ -1,9 +1,12 @@
-"""One batch shared out over processes (torch.distributed): what makes their loss and gradients
-those of one process.
+"""Data-parallel training (torch.distributed): the loss and gradients of several processes are those
+of one.
 
-Each process has some of the batch's people. Batch norms take their mean and variance over all
-images; outputs are gathered, so that hardest pairs are mined over the whole batch and each process
-has the whole loss; the gradients of the weights, each process's of its own images, are added up.
+Each rank has some of the batch's people. Batch norms take their mean and variance over all images;
+outputs are gathered, so that hardest pairs are mined over the full batch and each rank has the
+full loss; the gradients of the weights, each rank's of its own images, are added up.
+
+torch's own differentiable collectives are deprecated (torch 2.15), and its gather adds up the
+gradients of all ranks, which here are those of one and the same loss: hence the two functions.
 """
 
 import torch
@@ -14,22 +17,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from reid.runtime.errors import InputError
 
 
-def share(people: int, rank: int, processes: int, images_each: int) -> slice:
-    """The images of a batch of people x images_each that are this process's.
+def shard(people: int, images_each: int, rank: int, world_size: int) -> slice:
+    """Return which images of a batch of people x images_each are this rank's.
 
-    Raises InputError when the people do not divide among the processes.
+    Raises InputError when the people do not divide among the ranks.
     """
-    if people % processes:
+    if people % world_size:
         raise InputError(
-            f"train.people = {people} cannot be shared out evenly over {processes} processes: "
+            f"train.people = {people} cannot be shared out evenly over {world_size} processes: "
             "wanted a multiple."
         )
-    each = people // processes * images_each
-    return slice(rank * each, (rank + 1) * each)
+    size = people // world_size * images_each
+    return slice(rank * size, (rank + 1) * size)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes; a process's gradient is the sum of all processes' gradients."""
+    """Add up over ranks; a rank's gradient is the sum of all ranks' gradients."""
 
     @staticmethod
     def forward(context: object, tensor: Tensor) -> Tensor:
@@ -45,8 +48,8 @@ class _Sum(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows, by rank. Every process goes on with the same numbers to the same loss,
-    so each takes back the gradient of its own rows and nothing is added up.
+    """Gather all ranks' rows. Every rank goes on with the same numbers to the same loss, so each
+    takes back the gradient of its own rows and nothing is added up.
     """
 
     @staticmethod
@@ -62,35 +65,32 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(tensor: Tensor | None) -> Tensor | None:
-    """Rows [N, ...] of each process -> rows of all [processes x N, ...] with gradients; None stays
-    None.
-    """
+    """Rows [N, ...] of each rank -> all rows [ranks x N, ...], with gradients; None stays None."""
     return None if tensor is None else _Gather.apply(tensor)
 
 
-def add_gradients(parameters: list[nn.Parameter]) -> None:
-    """Replace each gradient by the sum of all processes', in one message."""
+def sum_gradients(parameters: list[nn.Parameter]) -> None:
+    """Replace each gradient by the sum of all ranks', in one message."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    for gradient, part in zip(
-        gradients, flat.split([one.numel() for one in gradients]), strict=True
-    ):
-        gradient.copy_(part.view_as(gradient))
+    sums = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, total in zip(gradients, sums, strict=True):
+        gradient.copy_(total.view_as(gradient))
 
 
-class SharedBatchNorm(_BatchNorm):
-    """A batch norm over all processes' images, of which each has as many. torch has one for GPUs
-    only.
+class CpuSyncBatchNorm(_BatchNorm):
+    """Normalise by all ranks' images, of which each has as many, with a batch norm's tensors.
+    torch's SyncBatchNorm is for GPUs only.
     """
 
-    def __init__(self, one: _BatchNorm) -> None:
+    def __init__(self, norm: _BatchNorm) -> None:
         super().__init__(
-            one.num_features, one.eps, one.momentum, one.affine, one.track_running_stats
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
         )
-        self.weight, self.bias = one.weight, one.bias
-        self.running_mean, self.running_var = one.running_mean, one.running_var
-        self.num_batches_tracked = one.num_batches_tracked
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
 
     def _check_input_dim(self, images: Tensor) -> None:
         pass
@@ -110,22 +110,20 @@ class SharedBatchNorm(_BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(
-            images.dtype
-        )  # bf16 under autocast
+        normalised = centred * scale.view(shape) + self.bias.view(shape)
+        return normalised.to(images.dtype)  # bf16 under autocast
 
 
-def share_batch_norms(network: nn.Module) -> None:
-    """Put batch norms over all processes in place of a network's own; their tensors and their
-    names stay.
-    """
+def synchronise_batch_norms(network: nn.Module) -> None:
+    """Replace a network's batch norms by ones over all ranks; their tensors and names stay."""
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, _BatchNorm) and not isinstance(child, SharedBatchNorm):
-                on_gpu = child.running_mean.is_cuda
-                shared = (
-                    nn.SyncBatchNorm.convert_sync_batchnorm(child)
-                    if on_gpu
-                    else SharedBatchNorm(child)
-                )
-                setattr(module, name, shared)
+            if isinstance(child, _BatchNorm) and not isinstance(child, CpuSyncBatchNorm):
+                setattr(module, name, _synchronised(child))
+
+
+def _synchronised(norm: _BatchNorm) -> _BatchNorm:
+    """Make the batch norm over all ranks that has another's tensors."""
+    if norm.running_mean.is_cuda:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(norm)
+    return CpuSyncBatchNorm(norm)

@@ -1,4 +1,4 @@
-"""What training says early when it goes wrong: once, as a warning, unless going on is pointless."""
+"""Diagnostics: warn once, early, when training goes wrong; stop when going on is pointless."""
 
 import math
 import warnings
@@ -7,13 +7,12 @@ import numpy as np
 
 from reid.runtime.errors import InputError
 
-CHANCE_EPOCHS = 10  # after so many epochs a network that learns is well above chance
+CHANCE_EPOCHS = 10  # epochs after which a network that learns is well above chance
 EXPLODED = 10  # times the smallest loss so far
 
 
 def check_people(labels: np.ndarray, images_each: int) -> None:
-    """Labels [N] of the training images, and images of each person in a batch, for a row with
-    TriHard.
+    """Check labels [N] of the training images, and a batch's images of each person, for TriHard.
 
     Warns of people with one image, and of batches with one: they have no positive but the image
     itself.
@@ -34,33 +33,45 @@ def check_people(labels: np.ndarray, images_each: int) -> None:
 
 
 def has_exploded(losses: list[float]) -> bool:
-    """Whether the last of some epochs' losses is far above the smallest, and above the first."""
+    """Return whether the last epoch's loss is far above the smallest, and above the first."""
     return losses[-1] > EXPLODED * min(losses) and losses[-1] > losses[0]
 
 
 def check_epoch(history: list[dict[str, float]], people: int) -> None:
-    """The rows of the epochs so far, of training with that many people; looks at the last.
+    """Check the last row of the history so far, of training with `people` people.
 
     Warns when its loss has exploded, or the accuracy is still at chance. Raises InputError when
     the loss is no number.
     """
-    row, losses = history[-1], [one["loss"] for one in history]
-    epoch = row["epoch"]
+    row = history[-1]
     if not math.isfinite(row["loss"]):
         raise InputError(
-            f"the loss is {row['loss']} after epoch {epoch}: training has diverged, got {row}. "
-            "Lower train.learning_rate, and look for images that are all one colour."
+            f"the loss is {row['loss']} after epoch {row['epoch']}: training has diverged, got "
+            f"{row}. Lower train.learning_rate, and look for images that are all one colour."
         )
-    if has_exploded(losses) and not any(has_exploded(losses[:at]) for at in range(1, len(losses))):
+    _warn_if_exploded(history)
+    _warn_if_at_chance(row, people)
+
+
+def _warn_if_exploded(history: list[dict[str, float]]) -> None:
+    """Warn at the first epoch whose loss has exploded."""
+    losses = [row["loss"] for row in history]
+    was_said = any(has_exploded(losses[:epoch]) for epoch in range(1, len(losses)))
+    if has_exploded(losses) and not was_said:
         warnings.warn(
-            f"the loss is {row['loss']:.3g} after epoch {epoch} and was {min(losses):.3g} before: "
-            "training may be diverging. Lower train.learning_rate if it does not come down again.",
-            stacklevel=2,
+            f"the loss is {losses[-1]:.3g} after epoch {history[-1]['epoch']} and was "
+            f"{min(losses):.3g} before: training may be diverging. Lower train.learning_rate if "
+            "it does not come down again.",
+            stacklevel=3,
         )
-    if epoch == CHANCE_EPOCHS and row["accuracy"] <= 1.5 / people:
+
+
+def _warn_if_at_chance(row: dict[str, float], people: int) -> None:
+    """Warn once, after ten epochs, when the accuracy is still at chance."""
+    if row["epoch"] == CHANCE_EPOCHS and row["accuracy"] <= 1.5 / people:
         warnings.warn(
-            f"after {epoch} epochs the accuracy is {row['accuracy']:.4f}, no better than chance "
-            f"among {people} people: the network does not learn. Look at model.weights, "
+            f"after {CHANCE_EPOCHS} epochs the accuracy is {row['accuracy']:.4f}, no better than "
+            f"chance among {people} people: the network does not learn. Look at model.weights, "
             "train.learning_rate and the images.",
-            stacklevel=2,
+            stacklevel=3,
         )

@@ -1,5 +1,4 @@
-"""What a model was made with: machine, versions, code and data. It is written beside the model, as
-training.json.
+"""training.json, written beside a model: the machine, versions, code and data it was trained with.
 
 `reid.results.provenance` reads the file, without torch.
 """
@@ -25,8 +24,8 @@ CODE = ("reid", "stages")  # the tracked folders whose uncommitted changes make 
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a training went: its time, images a second, processes, how often it was resumed, the
+class Summary:
+    """Sum up a training: its time, images a second, processes, how often it was resumed, and the
     epoch that was kept.
     """
 
@@ -37,8 +36,8 @@ class Course:
     kept_epoch: int
 
 
-def training(split: Split, seed: int, device: torch.device, course: Course) -> dict[str, Any]:
-    """What training.json holds of a training that has just ended, on `device`, in this process."""
+def training(split: Split, seed: int, device: torch.device, summary: Summary) -> dict[str, Any]:
+    """Describe a training that has just ended, on `device`, in this process, for training.json."""
     return {
         "environment": environment(device),
         "data": {
@@ -47,17 +46,17 @@ def training(split: Split, seed: int, device: torch.device, course: Course) -> d
             "images": len(split),
         },
         "seed": seed,
-        **asdict(course),
-        "seconds": round(course.seconds, 1),
-        "images_per_second": round(course.images_per_second, 1),
+        **asdict(summary),
+        "seconds": round(summary.seconds, 1),
+        "images_per_second": round(summary.images_per_second, 1),
         "peak_memory_gb": peak_memory_gb(),
         "peak_gpu_memory_gb": peak_gpu_memory_gb(device),
     }
 
 
 def converted(file: Path, epoch: int | None) -> dict[str, Any]:
-    """What training.json holds of a model that was converted from a checkpoint: its name, SHA-256,
-    and epoch.
+    """Describe a model that was converted from a checkpoint, for training.json: the file's name,
+    SHA-256, and epoch.
     """
     with file.open("rb") as opened:
         checksum = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -88,15 +87,16 @@ def fingerprint(split: Split) -> str:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Python, system, processor, cores that this process may use, torch's threads, GPU or null,
-    versions, revision.
+    """Describe Python, system, processor, cores that this process may use, torch's threads, GPU or
+    null, versions, revision.
     """
-    may_use = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": _processor(),
-        "cores": may_use,
+        "cores": cores,
         "threads": torch.get_num_threads(),
         "gpu": _gpu(device),
         "versions": {name: version(name) for name in PACKAGES},
@@ -105,40 +105,26 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def revision(project: Path) -> dict[str, Any]:
-    """{"revision", "dirty"}: the commit of the code in `project`, and whether tracked code differs
-    from it.
+    """Return {"revision", "dirty"}: the commit of the code in `project`, and whether tracked code
+    differs from it.
 
     Both are null without git, and where `project` lies in somebody else's repository, as an
     installed copy may.
     """
-    is_tracked = (
-        _told("git", "-C", str(project), "ls-files", "--error-unmatch", "reid/__init__.py")
-        is not None
-    )
-    commit = (
-        _told("git", "-C", str(project), "rev-parse", "--verify", "HEAD") if is_tracked else None
-    )
+    git = ("git", "--no-optional-locks", "-C", str(project))
+    commit = None
+    if _output_of(*git, "ls-files", "--error-unmatch", "reid/__init__.py") is not None:
+        commit = _output_of(*git, "rev-parse", "--verify", "HEAD")
     if commit is None:
         return {"revision": None, "dirty": None}
-    changed = _told(
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(project),
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--",
-        *CODE,
-    )
+    changed = _output_of(*git, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return {"revision": commit, "dirty": bool(changed)}
 
 
 def peak_memory_gb() -> float:
-    """The most memory that this process has had resident, in GB of 10^9 bytes."""
-    status = Path(
-        "/proc/self/status"
-    )  # on Linux, where `getrusage` may tell the peak of the process that started us
+    """Return the most memory that this process has had resident, in GB of 10^9 bytes."""
+    # on Linux `getrusage` may tell the peak of the process that started this one
+    status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     if peaks:
@@ -148,31 +134,31 @@ def peak_memory_gb() -> float:
 
 
 def peak_gpu_memory_gb(device: torch.device) -> float | None:
-    """The most memory that tensors of this process have had on a GPU, in GB of 10^9 bytes; None on
-    a CPU.
+    """Return the most memory that tensors of this process have had on a GPU, in GB of 10^9 bytes;
+    None on a CPU.
     """
-    return (
-        round(torch.cuda.max_memory_allocated(device) / 1e9, 3) if device.type == "cuda" else None
-    )
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_allocated(device) / 1e9, 3)
 
 
 def _processor() -> str:
-    """The processor's name, or its architecture where the system does not tell."""
+    """Return the processor's name, or its architecture where the system does not tell."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    told = names[0] if names else _told("sysctl", "-n", "machdep.cpu.brand_string")
-    return told or platform.machine()
+    name = names[0] if names else _output_of("sysctl", "-n", "machdep.cpu.brand_string")
+    return name or platform.machine()
 
 
 def _gpu(device: torch.device) -> dict[str, Any] | None:
-    """The GPU's name and memory, its driver's version, where nvidia-smi tells it, and that of
-    CUDA; None for a CPU.
+    """Return the GPU's name and memory, its driver's version, where nvidia-smi tells it, and
+    that of CUDA; None for a CPU.
     """
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
-    drivers = _told("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    drivers = _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return {
         "name": properties.name,
         "memory_gb": round(properties.total_memory / 1e9, 1),
@@ -181,8 +167,8 @@ def _gpu(device: torch.device) -> dict[str, Any] | None:
     }
 
 
-def _told(*command: str) -> str | None:
-    """What a command prints, or None where there is no such command or it fails."""
+def _output_of(*command: str) -> str | None:
+    """Return what a command prints, or None where there is no such command or it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

@@ -8,7 +8,7 @@ FEWEST_STEPS = 5
 
 
 def steps_per_epoch(people: int, people_each: int) -> int:
-    """Batches in one epoch, in which every person comes once at most.
+    """Count the batches in one epoch, in which every person comes once at most.
 
     Raises InputError when there are fewer than five: a batch that large leaves too little to learn
     from.

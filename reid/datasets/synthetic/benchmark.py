@@ -5,27 +5,23 @@ processes matters. What Market-1501 (Zheng et al., ICCV 2015) has, it has too: j
 distractors (0000), boxes off their person.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from reid.datasets.filenames import SUBFOLDERS
 from reid.datasets.records import SourceSettings
 from reid.datasets.synthetic.cameras import CAMERAS
-from reid.runtime.errors import InputError
+from reid.runtime.settings import Fraction, Number, settings_class
 
 FOLDERS = tuple(SUBFOLDERS.values())  # of train, query and gallery
 JUNK, DISTRACTOR = -1, 0
-_RANGES = (
-    ("seed", 0, 2**63), ("train_people", 1, 9999), ("test_people", 1, 9999),
-    ("images_per_camera", 1, 1000), ("distractors", 0, 39_999), ("junk", 0, 39_999),
-    ("height", 32, 1024), ("width", 16, 1024), ("misalignment", 0, 1), ("occlusion", 0, 1),
-    ("lookalikes", 0, 1), ("camera_shift", 0, 1),
-)  # fmt: skip
+People = Annotated[int, Field(ge=1, le=9999)]  # a pid has four digits
+Images = Annotated[int, Field(ge=0, le=39_999)]
 
 
-@dataclass(frozen=True)
+@settings_class
 class SyntheticSettings(SourceSettings):
     """Size and difficulty of the built-in benchmark; the last four are in [0, 1], 0 is easiest.
 
@@ -35,34 +31,28 @@ class SyntheticSettings(SourceSettings):
     how much cameras differ in colour, blur and noise.
     """
 
-    seed: int
-    train_people: int
-    test_people: int
-    images_per_camera: float
-    distractors: int
-    junk: int
-    height: int
-    width: int
-    misalignment: float
-    occlusion: float
-    lookalikes: float
-    camera_shift: float
+    seed: Annotated[int, Field(ge=0, le=2**63)]
+    train_people: People
+    test_people: People
+    images_per_camera: Annotated[Number, Field(ge=1, le=1000)]
+    distractors: Images
+    junk: Images
+    height: Annotated[int, Field(ge=32, le=1024)]
+    width: Annotated[int, Field(ge=16, le=1024)]
+    misalignment: Fraction
+    occlusion: Fraction
+    lookalikes: Fraction
+    camera_shift: Fraction
 
-    def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            if not low <= getattr(self, name) <= high:
-                got = getattr(self, name)
-                raise InputError(
-                    f"synthetic.{name} in params.yaml: got {got}, wanted a number from {low} to "
-                    f"{high}."
-                )
+    @model_validator(mode="after")
+    def _check_people(self) -> Self:
         people = self.train_people + self.test_people
         if people > 9999:
-            raise InputError(
-                f"synthetic.train_people and synthetic.test_people in params.yaml: got {people} "
-                "people together, wanted at most 9999, because a pid has four digits; ask for "
-                "fewer."
+            raise ValueError(
+                f"train_people and test_people are {people} together, wanted at most 9999, because "
+                "a pid has four digits"
             )
+        return self
 
 
 class Shot(NamedTuple):

@@ -1,4 +1,4 @@
-"""What training says when it goes wrong: early, once, and not when all is well."""
+"""Diagnostics: a warning when training goes wrong, early, once, and not when all is well."""
 
 import warnings
 

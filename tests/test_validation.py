@@ -1,4 +1,4 @@
-"""Held-out people: who they are, and the same scores as the evaluation stage's."""
+"""Validation: which people are held out, and the same scores as the evaluation stage's."""
 
 import math
 
@@ -12,13 +12,13 @@ from reid.runtime.errors import InputError
 from reid.training import validation
 
 
-def test_so_many_people_are_held_out_always_the_same():
+def test_the_same_people_are_held_out_for_the_same_seed():
     labels = np.repeat(np.arange(10), 3)
-    held = validation.split(labels, 4, seed=0)
-    assert len(set(labels[held])) == 4
-    assert held.sum() == 12  # all their images
-    assert np.array_equal(held, validation.split(labels, 4, seed=0))
-    assert not np.array_equal(held, validation.split(labels, 4, seed=1))
+    is_held_out = validation.split(labels, 4, seed=0)
+    assert len(set(labels[is_held_out])) == 4
+    assert is_held_out.sum() == 12  # all their images
+    assert np.array_equal(is_held_out, validation.split(labels, 4, seed=0))
+    assert not np.array_equal(is_held_out, validation.split(labels, 4, seed=1))
     assert not validation.split(labels, 0, seed=0).any()
 
 
@@ -59,8 +59,8 @@ def test_the_scores_are_those_of_the_evaluation(seed):
     settings = EvaluateSettings(metric="market1501", draws=1, seed=0)
     score = metrics.score(distances, labels[queries], labels, camids[queries], camids, settings)
     expected = metrics.percentages(score)
-    found = validation.scores(*(torch.tensor(array) for array in (features, labels, camids)))
-    assert found == pytest.approx((expected["rank1"], expected["mAP"]), abs=1e-4)
+    scores = validation.scores(*(torch.tensor(array) for array in (features, labels, camids)))
+    assert scores == pytest.approx((expected["rank1"], expected["mAP"]), abs=1e-4)
 
 
 def test_nobody_has_a_match():

@@ -1,0 +1,83 @@
+"""Everything that determines the result of a training, and the file for its checkpoint.
+
+The file's name is the digest of that, so that no other run ever takes the checkpoint up. It lies
+outside DVC's outputs, which DVC deletes before it runs a stage; `DVC_ROOT` names the main
+repository from queued and temporary runs too.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+
+from reid.prepared import Split
+from reid.training import provenance
+from reid.training.settings import CellSettings
+
+FOLDER = "unfinished"
+
+
+def describe(
+    split: Split, settings: CellSettings, device: torch.device, world_size: int
+) -> dict[str, Any]:
+    """Return what determines a training's bytes: settings, data, code, weights and machine, as
+    plain values.
+    """
+    return {
+        **asdict(settings),
+        "data": provenance.fingerprint(split),
+        "code": code_digest(),
+        "weights": weights_digest(settings.model.weights),
+        "machine": machine(device, world_size),
+    }
+
+
+def checkpoint_path(identity: dict[str, Any]) -> Path:
+    """Return the checkpoint's path in the main repository for a run that is determined by
+    `identity`, plain values.
+    """
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return Path(os.environ.get("DVC_ROOT", ".")) / FOLDER / f"{digest}.pt"
+
+
+def machine(device: torch.device, world_size: int) -> dict[str, Any]:
+    """Return what bytes depend on besides settings, data and code: versions, processor, device,
+    threads and processes.
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    versions = [torch.__version__, torchvision.__version__, np.__version__, PIL.__version__]
+    return {
+        "device": name,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "versions": versions,
+        "threads": torch.get_num_threads(),
+        "processes": world_size,
+    }
+
+
+def weights_digest(weights: str) -> str | None:
+    """Return the SHA-256 of the file that `model.weights` names, None where it names none."""
+    file = Path(weights)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def code_digest() -> str:
+    """Return the SHA-256 of the project's modules that this process has imported, the stage itself
+    included.
+    """
+    packages = ("reid", "stages", "__main__")
+    names = sorted(name for name in sys.modules if name.split(".")[0] in packages)
+    files = (getattr(sys.modules[name], "__file__", None) for name in names)
+    digest = hashlib.sha256()
+    for file in filter(None, files):
+        digest.update(Path(file).name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
+    return digest.hexdigest()

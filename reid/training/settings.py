@@ -1,0 +1,81 @@
+"""Settings of a training: `train` in params.yaml, and with the model's and the loss's all of a
+cell's.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from reid.losses import LossSettings
+from reid.model import ModelSettings
+from reid.runtime.settings import Count, Fraction, NonNegative, Seed, Whole, settings_class
+from reid.training.augmentation import Crop
+
+
+@settings_class
+class TrainSettings:
+    """`train` in params.yaml, and the seed that the command gives.
+
+    The batch (people x images_each), Adam and its rate per epoch, the hinges' margin, the
+    augmentation (`augmentation.draw`), the precision of the trunk, and people held out to measure
+    epochs by.
+    """
+
+    epochs: Count
+    people: Count
+    images_each: Count
+    learning_rate: NonNegative
+    weight_decay: NonNegative
+    warmup_epochs: Whole
+    decay_epochs: Count
+    decay_factor: NonNegative
+    margin: NonNegative
+    crop: Crop
+    erasing: Fraction
+    held_out: Whole
+    evaluate_epochs: Whole
+    keep: Literal["last", "best"]
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+    seed: Seed
+    device: str
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        if self.people * self.images_each < 2:
+            raise ValueError("a batch of one image has no variance: raise people or images_each")
+        return self
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> Self:
+        if self.evaluate_epochs > self.epochs:
+            raise ValueError(
+                f"evaluate_epochs is {self.evaluate_epochs}, wanted at most the {self.epochs} "
+                "epochs that there are"
+            )
+        if (self.keep == "best" or self.held_out or self.evaluate_epochs) and not (
+            self.held_out and self.evaluate_epochs
+        ):
+            raise ValueError(
+                "to measure epochs on held-out people set both held_out (people) and "
+                "evaluate_epochs (how often), which keep: best needs; got held_out "
+                f"{self.held_out}, evaluate_epochs {self.evaluate_epochs}, keep {self.keep}"
+            )
+        return self
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The rate of an epoch, counted from 1: rising evenly over the warm-up, then down by a
+        factor in steps.
+        """
+        warmth = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+        return self.learning_rate * warmth * self.decay_factor ** ((epoch - 1) // self.decay_epochs)
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """`model`, `train` and an entry of `losses` in params.yaml: all settings of one training."""
+
+    model: ModelSettings
+    train: TrainSettings
+    loss: LossSettings
