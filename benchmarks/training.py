@@ -22,7 +22,7 @@ from tqdm import trange
 from benchmarks.__main__ import machine
 from reid.losses import LossSettings
 from reid.model import ModelSettings
-from reid.runtime import config
+from reid.runtime import config, settings
 from reid.training.augmentation import enlarged_size
 from reid.training.batches import Batches, TrainingSet
 from reid.training.loop import deterministic
@@ -59,11 +59,10 @@ def main() -> None:
     """Measure one cell's training, and write the result."""
     args = parse()
     params, cell = config.read("params.yaml"), (args.dataset, args.loss)
-    model = config.settings(ModelSettings, config.section(params, "model", *cell), "model")
-    values = {**config.section(params, "train", *cell), "seed": 0}
-    train = config.settings(TrainSettings, values, "train")
+    model = config.load(ModelSettings, params, "model", *cell)
+    train = config.load(TrainSettings, params, "train", *cell, seed=0)
     train = replace(train, precision=args.precision, compile=args.compile, device=args.device)
-    loss = config.settings(LossSettings, config.entry(params, "losses", args.loss), "losses")
+    loss = settings.make(LossSettings, config.entry(params, "losses", args.loss), "losses")
     speeds = measure(CellSettings(replace(model, weights="none"), train, loss), args)
     size = f"{model.trunk} {model.height}x{model.width}"
     result = {

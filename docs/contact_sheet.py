@@ -15,10 +15,10 @@ sys.path.insert(0, str(DOCS.parent))
 from reid.datasets.synthetic.benchmark import Shot, SyntheticSettings  # noqa: E402
 from reid.datasets.synthetic.people import dress  # noqa: E402
 from reid.datasets.synthetic.picture import draw_shot  # noqa: E402
-from reid.runtime import config  # noqa: E402
+from reid.runtime import config, settings  # noqa: E402
 
 SOURCE = config.entry(config.read(DOCS.parent / "params.yaml"), "datasets", "synthetic")["source"]
-SETTINGS = config.settings(SyntheticSettings, SOURCE, "datasets.synthetic.source")
+SETTINGS = settings.make(SyntheticSettings, SOURCE, "datasets.synthetic.source")
 PEOPLE, CAMERAS, ENLARGED, GAP = range(24, 32), range(1, 7), 2, 2
 
 

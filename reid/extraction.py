@@ -38,12 +38,12 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
         )
     network = network.to(device, memory_format=torch.channels_last).eval()
     stripes = (network.settings.stripes, network.channels)
-    distributed.made(
+    distributed.create_shared_folder(
         folder, lambda: features.create(folder, split.pids, split.camids, network.channels, stripes)
     )
     global_file = ArrayFile(folder / "global_features.npy", (len(split), network.channels))
     stripes_file = ArrayFile(folder / "stripes.npy", (len(split), *stripes))
-    batches = distributed.share(
+    batches = distributed.shard(
         [slice(at, min(at + batch, len(split))) for at in range(0, len(split), batch)]
     )
     total = sum(rows.stop - rows.start for rows in batches)

@@ -285,6 +285,6 @@ def load(file: str | Path) -> Network:
         network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"{file} is no model of this project: {" ".join(str(error).split())[:300]}. Run its train stage anew."
+            f"{file} is no model of this project: {' '.join(str(error).split())[:300]}. Run its train stage anew."
         ) from None
     return network

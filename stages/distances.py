@@ -12,7 +12,7 @@ from reid.arrays.matrices import PROTOCOLS
 from reid.arrays.npy import ArrayFile
 from reid.distances import all_pairs, resources
 from reid.distances.all_pairs import NAMES, Comparison, DistanceSettings
-from reid.runtime import cli, config, distributed
+from reid.runtime import config, distributed
 from reid.runtime.device import choose_device
 
 
@@ -48,8 +48,8 @@ def main() -> None:
         len(gallery), [len(images) for images in queries.values()], settings, own=True
     )
     bar = tqdm(total=own, desc="distances", unit="pair", unit_scale=True, disable=not first)
-    with cli.whole(args.out, distributed.wait) as out, bar:
-        distributed.made(
+    with distributed.shared_output(args.out) as out, bar:
+        distributed.create_shared_folder(
             out,
             lambda: [matrices.create(out / name, NAMES, shape) for name, shape in shapes.items()],
         )
@@ -66,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, distributed.group)
+    distributed.run(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reid import model, prepared
 from reid.extraction import ExtractSettings, extract
-from reid.runtime import cli, config, distributed
+from reid.runtime import config, distributed
 from reid.runtime.device import choose_device
 
 SPLITS = ("query", "query_partial", "gallery")
@@ -20,16 +20,14 @@ def main() -> None:
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
 
-    settings = config.settings(
-        ExtractSettings, config.section(config.read(args.params), "extract"), "extract"
-    )
+    settings = config.load(ExtractSettings, config.read(args.params), "extract")
     device = choose_device(settings.device)
     network = model.load(args.model)
-    with cli.whole(args.out, distributed.wait) as out:
-        distributed.made(out, out.mkdir)
+    with distributed.shared_output(args.out) as out:
+        distributed.create_shared_folder(out)
         for split in SPLITS:
             extract(network, prepared.read(args.data / split), out / split, settings.batch, device)
 
 
 if __name__ == "__main__":
-    cli.run(main, distributed.group)
+    distributed.run(main)

@@ -30,7 +30,7 @@ def main() -> None:
     params, where = config.read(args.params), f"datasets.{args.dataset}.source"
     source = config.entry(params, "datasets", args.dataset).get("source")
     settings = config.load(PrepareSettings, params, "prepare")
-    with cli.whole(args.out) as out, tempfile.TemporaryDirectory() as scratch:
+    with cli.atomic_output(args.out) as out, tempfile.TemporaryDirectory() as scratch:
         images = sources.images_to_pack(source, where, settings, Path(scratch))
         statistics = prepared.write(out, images)
     rows = [{"subset": split, **counts} for split, counts in statistics.items()]

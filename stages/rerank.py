@@ -28,7 +28,7 @@ def main() -> None:
         RerankSettings, config.section(config.read(args.params), "rerank"), "rerank"
     )
     gallery = features.read(args.features / "gallery")
-    with cli.whole(args.out) as out:
+    with cli.atomic_output(args.out) as out:
         for protocol in matrices.protocols_in(args.distances):
             queries = features.read(args.features / PROTOCOLS[protocol])
             shape = (len(queries), len(gallery))

@@ -8,7 +8,7 @@ import sys
 from reid import prepared
 from reid.losses import LossSettings
 from reid.model import ModelSettings
-from reid.runtime import cli, config, distributed
+from reid.runtime import config, distributed
 from reid.runtime.settings import make
 from reid.training import model_folder
 from reid.training.checkpoint import ResumeSettings
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, distributed.group)
+    distributed.run(main)

@@ -15,7 +15,7 @@ def main() -> None:
     file, out = sys.argv[1:]
     batch, labels = torch.load(file)
     shard = data_parallel.shard(
-        SETTINGS.people, SETTINGS.images_each, distributed.rank(), distributed.count()
+        SETTINGS.people, SETTINGS.images_each, distributed.rank(), distributed.world_size()
     )
     results = {name: five_steps(name, batch[shard], labels) for name in LOSSES}
     if distributed.rank() == 1:  # which has the same as rank 0
@@ -23,5 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with distributed.group():
+    with distributed.process_group():
         main()

@@ -1,5 +1,4 @@
-"""dvc.yaml is the truth: what a stage imports lies under its deps, and the library's imports run one
-way: stages and tools -> a wing -> what wings share -> runtime.
+"""dvc.yaml is the truth: what a stage imports lies under its deps, and imports run one way: stages and tools -> a wing -> what wings share -> runtime.
 """
 
 import ast

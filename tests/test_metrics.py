@@ -21,8 +21,8 @@ from reid.results.metrics import (
     percentages,
     score,
 )
-from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 
 DATA = Path(__file__).parent / "data"
 CUHK03 = EvaluateSettings(metric="cuhk03", draws=100, seed=0)
@@ -302,5 +302,4 @@ class TestBadInput:
 )
 def test_settings_out_of_range(metric, draws, named):
     with pytest.raises(InputError, match=f"evaluate.{named}"):
-        values = {"metric": metric, "draws": draws, "seed": 0}
-        section_settings.make(EvaluateSettings, values, "evaluate")
+        make_settings(EvaluateSettings, "evaluate", metric, draws, 0)

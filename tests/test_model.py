@@ -267,9 +267,7 @@ def test_a_last_layer_that_does_not_halve_the_map_is_named(trunk, last_layer, to
 @pytest.mark.parametrize("last_stride", [0, 3])
 def test_a_last_stride_that_is_not_one_or_two_is_refused(last_stride):
     with pytest.raises(InputError, match=r"model\.last_stride.* wanted one of 1 or 2"):
-        make_settings(
-            ModelSettings, "model", "resnet18", "", 64, 32, 8, "none", last_stride, False
-        )
+        make_settings(ModelSettings, "model", "resnet18", "", 64, 32, 8, "none", last_stride, False)
 
 
 def test_bnneck_stands_between_the_global_feature_and_a_classifier_without_bias():

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from reid import prepared
-from reid.results import cell
 from reid.results import provenance as training_json
 from reid.runtime import config
 from reid.runtime.errors import InputError

@@ -9,7 +9,7 @@ import yaml
 
 from reid.losses import LossSettings, Others, move_centres, parts
 from reid.model import ModelSettings, Network
-from reid.runtime import config
+from reid.runtime import config, settings
 from reid.training.augmentation import augment, draw, enlarged_size
 from reid.training.settings import TrainSettings
 from tests.conftest import ROOT
@@ -19,14 +19,10 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
 def settings_of(row, dataset="synthetic"):
-    model_values, train_values = (
-        config.section(PARAMS, name, dataset, row) for name in ("model", "train")
-    )
-    train_values = {**train_values, "seed": 0}
     return (
-        config.settings(ModelSettings, model_values, "model"),
-        config.settings(TrainSettings, train_values, "train"),
-        config.settings(LossSettings, config.entry(PARAMS, "losses", row), f"losses.{row}"),
+        config.load(ModelSettings, PARAMS, "model", dataset, row),
+        config.load(TrainSettings, PARAMS, "train", dataset, row, seed=0),
+        settings.make(LossSettings, config.entry(PARAMS, "losses", row), f"losses.{row}"),
     )
 
 

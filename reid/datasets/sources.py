@@ -5,7 +5,6 @@ A source is a reader's name and that reader's settings. The reader `combined` ha
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

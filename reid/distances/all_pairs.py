@@ -260,7 +260,7 @@ def _query_blocks(queries: int, gallery: int, settings: DistanceSettings) -> lis
 
 
 def _own(shared: list[Block]) -> list[Block]:
-    return partition.dealt(shared, distributed.rank(), distributed.count())
+    return partition.dealt(shared, distributed.rank(), distributed.world_size())
 
 
 def _compared(
@@ -284,12 +284,12 @@ def _compared(
 
 def _unite(lists: dict[str, NearestLists]) -> None:
     """Make process 0's lists those of all processes' pairs; a slice of images at a time."""
-    if distributed.count() == 1:
+    if distributed.world_size() == 1:
         return
     for one in lists.values():
-        one.largest[:] = distributed.largest(one.largest)
+        one.largest[:] = distributed.all_max(one.largest)
         for rows in _slices(0, len(one.keys), PANEL):
-            found = distributed.gathered(one.keys[rows])
+            found = distributed.gather(one.keys[rows])
             if found:
                 nearest = one.keys.shape[1]
                 one.keys[rows] = np.partition(np.concatenate(found, 1), nearest - 1, axis=1)[

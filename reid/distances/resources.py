@@ -55,7 +55,7 @@ def plan(gallery: Features, queries: list[Features], settings: DistanceSettings)
 
     Each process has lists of all images, for the pairs that are its own.
     """
-    here = distributed.on_this_host()
+    here = distributed.local_world_size()
     counts, kept = [len(images) for images in queries], settings.neighbours
     most = max(counts)
     per_image = len(RANKED) * kept
@@ -69,7 +69,7 @@ def plan(gallery: Features, queries: list[Features], settings: DistanceSettings)
             4 * len(NAMES) * count * len(gallery) + 12 * per_image * (count + len(gallery))
             for count in counts
         ),
-        processes=distributed.count(),
+        processes=distributed.world_size(),
         here=here,
     )
 

@@ -63,7 +63,7 @@ class Batches:
         self.enlarged = None if data.enlarged is None else _place(data.enlarged, device)
         self.labels = torch.from_numpy(data.labels).to(device)
         self.shard = data_parallel.shard(
-            settings.people, settings.images_each, distributed.rank(), distributed.count()
+            settings.people, settings.images_each, distributed.rank(), distributed.world_size()
         )
 
     def of_epoch(self, epoch: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 A file is complete or not there: it is written beside its place and moved there.
 """
 
-import math
 import os
 import pickle
 import platform
@@ -11,7 +10,6 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +123,7 @@ class Checkpoints:
     def check_ranks(self, epoch: int, step: int) -> None:
         """Raise InputError unless all ranks are at the same step of the same run."""
         here = np.array([epoch, step, int(self.file.path.stem[:12], 16)])
-        if (distributed.largest(here) != -distributed.largest(-here)).any():
+        if (distributed.all_max(here) != -distributed.all_max(-here)).any():
             raise InputError(
                 f"process {distributed.rank()} is at epoch {epoch}, step {step} of run "
                 f"{self.file.path.stem}, and another process is not: all hosts need the same "

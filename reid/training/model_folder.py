@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from reid import model
 from reid.prepared import Split
-from reid.runtime import cli, distributed
+from reid.runtime import distributed
 from reid.runtime.device import choose_device
 from reid.training import batches, identity, loop, provenance
 from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
@@ -31,15 +31,15 @@ def train(
     saved.
     """
     device, is_first = choose_device(settings.train.device), distributed.rank() == 0
-    determines = identity.describe(split, settings, device, distributed.count())
+    determines = identity.describe(split, settings, device, distributed.world_size())
     file = CheckpointFile(identity.checkpoint_path(determines), is_writer=is_first)
     stop_requests = StopRequests(is_first)
     checkpoints = Checkpoints(file, stop_requests, resume)
     _warn_of_other_runs(file)
     title = f"training {name}"
     bar = tqdm(desc=title, total=settings.train.epochs, unit="epoch", disable=not is_first)
-    with cli.whole(out, distributed.wait) as draft, stop_requests.listening(), bar:
-        distributed.made(draft, draft.mkdir)
+    with distributed.shared_output(out) as draft, stop_requests.listening(), bar:
+        distributed.create_shared_folder(draft)
         data = batches.decode(split, settings.model, settings.train.crop)
         run = loop.train(data, settings, checkpoints, _reporter(bar, title))
         if is_first:
@@ -56,7 +56,7 @@ def write(folder: Path, run: Run, split: Split) -> None:
     summary = Summary(
         progress.seconds,
         progress.images_per_second(),
-        distributed.count(),
+        distributed.world_size(),
         progress.resumed,
         kept_epoch,
     )

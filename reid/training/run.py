@@ -46,10 +46,10 @@ class Run:
     def _network(self) -> Network:
         network = Network(self.settings.model, self.people)
         network = network.to(self.device, memory_format=torch.channels_last).train()
-        if distributed.count() > 1:
+        if distributed.world_size() > 1:
             data_parallel.synchronise_batch_norms(network)
         if self.settings.train.compile:
-            if distributed.count() > 1:
+            if distributed.world_size() > 1:
                 raise InputError(
                     "train.compile in params.yaml: it is for one process; set it to false for "
                     "several."
@@ -72,7 +72,7 @@ class Run:
         terms = self._terms(outputs, labels)
         self.optimiser.zero_grad(set_to_none=True)
         sum(sum(network_terms.values()) for network_terms in terms).backward()
-        if distributed.count() > 1:
+        if distributed.world_size() > 1:
             data_parallel.sum_gradients(self.parameters)
         self.optimiser.step()
         if self.settings.loss.centre:
@@ -89,7 +89,7 @@ class Run:
         is_bf16 = self.settings.train.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16):
             outputs = network(batch, with_stripes=self.settings.loss.trihard_local)
-        if distributed.count() == 1:
+        if distributed.world_size() == 1:
             return outputs
         return Outputs(*map(data_parallel.gather, outputs))
 
