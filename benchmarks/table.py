@@ -69,7 +69,10 @@ def _ratio(steps: dict[str, Any]) -> str:
         return ""
     products, seconds = steps["products"], steps["distances"]["seconds"]
     times, each = seconds / products["seconds"], 1e6 * seconds / products["pairs"]
-    return f"Distances take {times:.2f} x the bare products: {each:.2f} us for each of {products['pairs']:,} pairs."
+    return (
+        f"Distances take {times:.2f} x the bare products: {each:.2f} us for each of "
+        f"{products['pairs']:,} pairs."
+    )
 
 
 def _shares(steps: dict[str, Any]) -> str:

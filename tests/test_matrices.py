@@ -59,7 +59,9 @@ def test_missing_broken_and_other_files_are_named(folder):
     with pytest.raises(InputError, match=r"global\.npy has shape \(2, 3\), wanted \(3, 3\)"):
         matrices.read(folder / "global.npy", (3, 3))
     np.save(folder / "local.npy", np.full((2, 3), "near"))
-    with pytest.raises(InputError, match=r"local\.npy holds <U4, wanted distances"):
+    with pytest.raises(
+        InputError, match=r"local\.npy holds <U4, wanted one array of real numbers: distances"
+    ):
         matrices.read_all(folder, (2, 3))
     np.save(folder / "local.npy", np.zeros((2, 3), np.float32))
     (folder / "dmli.npy").write_bytes(b"\x93NUMPY")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from reid.arrays.neighbours import Neighbours
+from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.results.metrics import evaluate
 from reid.tools import sweep_reranking
 from tests.conftest import run_module, run_stage
-from tests.test_reranking import Pairs, clustered
+from tests.test_reranking import Pairs, clustered, neighbours_of
 
 
 def run(*arguments):
@@ -51,46 +51,43 @@ def test_scores_are_those_of_the_stages(protocol, copied, params_file, tmp_path,
 
 def test_what_combinations_share_is_computed_once(monkeypatch):
     distances = clustered(90, people=9, seed=0)
-    order = np.argsort(distances, axis=1, kind="stable")
-    nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+    nearest = neighbours_of(distances)
     grid = [
         RerankSettings(k1, k2, share) for share in (0.1, 0.9) for k1 in (5, 20) for k2 in (1, 6)
     ]
     calls = []
     for name in ("encode", "mean_of_nearest"):
-        made = getattr(rerank, name)
-        monkeypatch.setattr(
-            rerank, name, lambda *a, made=made, name=name, **k: calls.append(name) or made(*a, **k)
-        )
+        function = getattr(reranking, name)
+
+        def counted(*arguments, function=function, name=name):
+            calls.append(name)
+            return function(*arguments)
+
+        monkeypatch.setattr(reranking, name, counted)
     found = sweep_reranking.sweep(
         distances[:20, 20:], nearest, Pairs(distances), grid, lambda matrix: matrix[:]
     )
     assert (calls.count("encode"), calls.count("mean_of_nearest")) == (2, 4)
     for settings in grid:
-        whole = rerank(
-            distances[:20, 20:], **vars(nearest), pair_distances=Pairs(distances), settings=settings
-        )
-        np.testing.assert_array_equal(found[settings], whole)
+        expected = rerank(distances[:20, 20:], nearest, Pairs(distances), settings)
+        np.testing.assert_array_equal(found[settings], expected)
 
 
 def test_a_mixed_matrix_can_be_evaluated_row_by_row():
     distances = clustered(60, people=6, seed=1)
-    order = np.argsort(distances, axis=1, kind="stable")
-    nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+    nearest = neighbours_of(distances)
     labels = np.arange(10) % 5, np.arange(50) % 5, np.zeros(10, int), np.ones(50, int)
-    one = RerankSettings(20, 6, 0.3)
-    whole = rerank(
-        distances[:10, 10:], **vars(nearest), pair_distances=Pairs(distances), settings=one
-    )
+    settings = RerankSettings(20, 6, 0.3)
+    expected = rerank(distances[:10, 10:], nearest, Pairs(distances), settings)
     found = sweep_reranking.sweep(
         distances[:10, 10:],
         nearest,
         Pairs(distances),
-        [one],
+        [settings],
         lambda matrix: evaluate(matrix, *labels),
     )
     np.testing.assert_array_equal(
-        found[one].average_precisions, evaluate(whole, *labels).average_precisions
+        found[settings].average_precisions, evaluate(expected, *labels).average_precisions
     )
 
 

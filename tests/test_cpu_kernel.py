@@ -10,7 +10,7 @@ from reid.alignment import SMALLEST_SQUARE
 from reid.distances import cpu_kernel
 from reid.distances.tile import by_torch, fused_distances
 from reid.threads import on_all_cores, one_by_one
-from tests.test_alignment import slow_path
+from tests.twins import slow_path
 
 SIZES = [(1, 1), (1, 5), (6, 1), (7, 33)]
 
@@ -28,8 +28,8 @@ def slow_sweep(half_squares, images, columns):
     out = np.empty((2, images, columns))
     for i in range(images):
         for j in range(columns):
-            own = costs[i::images, j::columns]
-            out[:, i, j] = np.trace(own), slow_path(own)
+            pair = costs[i::images, j::columns]
+            out[:, i, j] = np.trace(pair), slow_path(pair)
     return out
 
 
