@@ -120,8 +120,10 @@ def test_weights_from_a_file(tmp_path):
     import torchvision
 
     whole = torchvision.models.densenet121(weights=None)
-    published_names = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in
-                       whole.state_dict().items()}  # fmt: skip
+    published_names = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
+        for key, value in whole.state_dict().items()
+    }
     torch.save(published_names, tmp_path / "weights.pth")
     trunk = model.make_trunk(
         ModelSettings("densenet121", "", 64, 32, 8, str(tmp_path / "weights.pth"), 2, False)
