@@ -36,5 +36,5 @@ def scores(
         pairs = pair_distances(name, queries, gallery)
         columns[f"{name}_rk"] = rerank(columns[name], nearest, pairs, reranking)
     labels = queries.pids, gallery.pids, queries.camids, gallery.camids
-    found = {name: percentages(evaluate(matrix, *labels)) for name, matrix in columns.items()}
-    return {name: {score: found[name][score] for score in ("rank1", "mAP")} for name in found}
+    percent = {name: percentages(evaluate(matrix, *labels)) for name, matrix in columns.items()}
+    return {name: {key: percent[name][key] for key in ("rank1", "mAP")} for name in percent}

@@ -16,9 +16,9 @@ def folder(tmp_path):
 
 
 def test_all_distances_of_a_protocol_and_their_sum(folder):
-    found = matrices.read_all(folder, (2, 3))
-    assert list(found) == ["global", "local", "dmli", "global_dmli"]
-    total = found["global_dmli"]
+    columns = matrices.read_all(folder, (2, 3))
+    assert list(columns) == ["global", "local", "dmli", "global_dmli"]
+    total = columns["global_dmli"]
     assert total[:].tolist() == [[2, 4, 6], [8, 10, 12]]
     assert (total[1].tolist(), total.shape, total.ndim, len(total)) == ([8, 10, 12], (2, 3), 2, 2)
 
@@ -35,8 +35,8 @@ def test_files_filled_by_rows_in_any_order(tmp_path):
 
 def test_columns_are_in_the_tables_order(folder, tmp_path):
     matrices.create(tmp_path / "reranked", ("global", "dmli", "global_dmli"), (2, 3))
-    found = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
-    assert list(found) == [
+    columns = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
+    assert list(columns) == [
         "global",
         "local",
         "dmli",

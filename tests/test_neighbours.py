@@ -62,7 +62,7 @@ def some_neighbours():
 
 
 @pytest.mark.parametrize(
-    ("field", "change", "told"),
+    ("field", "change", "message"),
     [
         ("indices", lambda array: array + 3, "name images that are not there"),
         ("indices", lambda array: array - 1, "name images that are not there"),
@@ -73,11 +73,11 @@ def some_neighbours():
         ("largest", lambda array: array[:4], r"largest float32 \(4,\)"),
     ],
 )
-def test_numbers_that_cannot_be_are_named(field, change, told, tmp_path):
+def test_numbers_that_cannot_be_are_named(field, change, message, tmp_path):
     written = some_neighbours()
     written["dmli"] = replace(written["dmli"], **{field: change(getattr(written["dmli"], field))})
     neighbours.write(tmp_path / "neighbours.npz", written)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         neighbours.read(tmp_path / "neighbours.npz")
 
 

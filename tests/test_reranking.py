@@ -47,9 +47,7 @@ def textbook(distances, queries, settings):
     for i, members in enumerate(expanded_sets(order, settings.k1)):
         for j in members:
             encoding[i, j] = np.exp(-scaled[i, j]) / sum(np.exp(-scaled[i, m]) for m in members)
-    if (
-        settings.k2 > 1
-    ):  # with k2 = 1 each image keeps its own, though it need not be its own nearest
+    if settings.k2 > 1:  # with 1 each image keeps its row, though it need not be its nearest image
         encoding = np.stack([encoding[nearest].mean(0) for nearest in order[:, : settings.k2]])
     minima = np.stack([np.minimum(encoding[q], encoding[queries:]).sum(1) for q in range(queries)])
     jaccard = 1 - minima / (2 - minima)
@@ -108,13 +106,11 @@ def test_agrees_with_the_textbook(images, queries, k1, k2, share):
 
 
 def test_two_people_solved_by_hand():
-    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on the own
-    # pair
+    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on its pair
     distances = np.array([[0, 1, 4, 4], [1, 0, 4, 4], [4, 4, 0, 1], [4, 4, 1, 0]], np.float32)
     result, _ = sparse(distances, 1, RerankSettings(k1=1, k2=1, lambda_value=0.5))
-    far = np.exp(-1 / 4) / (
-        1 + np.exp(-1 / 4)
-    )  # the query's weight on the other image of its pair, and the reverse
+    # the query's weight on the other image of its pair, and the reverse
+    far = np.exp(-1 / 4) / (1 + np.exp(-1 / 4))
     same_person = 0.5 * 1 / 4 + 0.5 * (1 - 2 * far / (2 - 2 * far))
     np.testing.assert_allclose(result, [[same_person, 1, 1]], atol=1e-6)
 
@@ -146,9 +142,9 @@ def test_an_image_that_is_not_its_own_neighbour_may_have_an_empty_set():
 
 def test_pairs_that_no_list_holds_are_asked_for_once():
     distances = clustered(200, people=8, seed=4)
-    whole, _ = sparse(distances, 15, PAPER)
+    wanted, _ = sparse(distances, 15, PAPER)
     result, calls = sparse(distances, 15, PAPER, listed=21)
-    np.testing.assert_array_equal(result, whole)
+    np.testing.assert_array_equal(result, wanted)
     order = np.argsort(distances, axis=1, kind="stable")
     missing = [
         (i, j)
@@ -203,8 +199,8 @@ def test_bytes_do_not_depend_on_threads_or_blocks(monkeypatch):
 
 def test_threads_give_results_in_order_and_pass_on_errors(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    found = list(jit.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
-    assert found == [(0, 4), (4, 8), (8, 10)]
+    slices = list(jit.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
+    assert slices == [(0, 4), (4, 8), (8, 10)]
     assert list(jit.in_threads(lambda rows: rows, 0, 4)) == []
     with pytest.raises(ZeroDivisionError):
         list(jit.in_threads(lambda rows: 1 / rows.start, 10, 4))

@@ -42,10 +42,10 @@ def test_memory_grows_with_the_lists_only():
 
 def test_two_protocols_share_the_gallery():
     gallery, queries = features(900), features(100)
-    one, two = (resources.estimate(gallery, [queries] * count, SETTINGS) for count in (1, 2))
-    assert two.disk == 2 * one.disk
-    assert two.pairs < 1.5 * one.pairs
-    assert two.memory == one.memory
+    single, both = (resources.estimate(gallery, [queries] * count, SETTINGS) for count in (1, 2))
+    assert both.disk == 2 * single.disk
+    assert both.pairs < 1.5 * single.pairs
+    assert both.memory == single.memory
 
 
 def test_one_query_and_a_gallery_of_one():
@@ -54,7 +54,7 @@ def test_one_query_and_a_gallery_of_one():
 
 
 @pytest.mark.parametrize(
-    ("memory", "disk", "told"),
+    ("memory", "disk", "message"),
     [
         (100e6, 1e15, r"0\.1 GB of memory are available: close other programs"),
         (
@@ -65,11 +65,11 @@ def test_one_query_and_a_gallery_of_one():
         (1e12, 1e9, r"GB on disk, but 1\.0 GB are free where out is to be: free some"),
     ],
 )
-def test_what_does_not_fit_is_refused(memory, disk, told, monkeypatch):
+def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
     monkeypatch.setattr(resources, "available_memory", lambda: int(memory))
     monkeypatch.setattr(resources, "free_disk", lambda output: int(disk))
     estimated = resources.estimate(features(82_161), [features(11_659)], SETTINGS)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         resources.check(estimated, SETTINGS, "out")
 
 

@@ -81,8 +81,8 @@ def gallery_lists(
 ) -> dict[str, NearestLists]:
     """Nearest lists within the gallery, for every protocol alike.
 
-    Of several processes each has the lists of its share of the pairs. `progress` is told numbers
-    of pairs.
+    Of several processes each has the lists of its share of the pairs. `progress` is called with
+    numbers of pairs.
     """
     lists = {name: NearestLists(len(gallery), comparison.settings.neighbours) for name in RERANKED}
     blocks = _share(_gallery_blocks(len(gallery), comparison.settings))

@@ -20,7 +20,7 @@ from reid.distances.tile import Operand, Tile, empty, fused_distances, operand
 from reid.runtime.errors import InputError
 from reid.threads import on_all_cores, one_by_one
 
-Progress = Callable[[int], None]  # is told numbers of pairs
+Progress = Callable[[int], None]  # called with numbers of pairs
 
 
 class Comparison:

@@ -13,7 +13,7 @@ class NearestLists:
 
     A distance and its image are one int64 key, the bits of the float (which order as the float
     does, from 0 up) above the image's index, so that a partition of keys orders by (distance,
-    index). What is farther than the K-th nearest so far is never made a key: of a large block that
+    index). Of what is farther than the K-th nearest so far no key is made: in a large block that
     is nearly all.
     """
 

@@ -2,7 +2,7 @@
 `reid.reranking.rerank`).
 
 Rows are SciPy's: row i has the columns `indices` (of images) and values `data` from indptr[i] up to
-indptr[i + 1], in the order in which they were found, which sums follow.
+indptr[i + 1], in the order in which the expansion adds them, which is that of sums.
 """
 
 from collections.abc import Iterable

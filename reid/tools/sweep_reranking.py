@@ -77,9 +77,8 @@ def table(
             f"{folders[1]} has no distances of the protocol {protocol}: name the other with "
             "--protocol."
         )
-    gallery, queries = (
-        features.read(folders[0] / split) for split in ("gallery", PROTOCOLS[protocol])
-    )
+    gallery = features.read(folders[0] / "gallery")
+    queries = features.read(folders[0] / PROTOCOLS[protocol])
     labels = queries.pids, gallery.pids, queries.camids, gallery.camids
     distances = matrices.read_all(folders[1] / protocol, (len(queries), len(gallery)))
     nearest = neighbours.read(folders[1] / protocol / "neighbours.npz")
