@@ -77,9 +77,9 @@ def _fill(
     for start in range(0, len(written), IMAGES_AT_ONCE):
         rows = slice(start, start + IMAGES_AT_ONCE)
         pids = written.pids[rows]
-        own = SPREADS[:, None] * rng.standard_normal((len(pids), *centres.shape[1:]), np.float32)
-        nobody = rng.standard_normal(own.shape, np.float32)  # a distractor has a centre of its own
-        places = own + np.where(pids[:, None, None] == 0, nobody, centres[pids])
+        around = SPREADS[:, None] * rng.standard_normal((len(pids), *centres.shape[1:]), np.float32)
+        nobody = rng.standard_normal(around.shape, np.float32)  # a centre for each distractor
+        places = around + np.where(pids[:, None, None] == 0, nobody, centres[pids])
         written.global_features[rows] = np.maximum(places[:, 0] @ directions[0], 0)
         for stripe in range(STRIPES):
             written.stripes[rows, stripe] = np.maximum(

@@ -27,8 +27,9 @@ from benchmarks import clusters, precisions, textbook
 from benchmarks.memory import OwnMemory
 from reid.arrays import features, matrices
 from reid.arrays.features import Features
-from reid.distances import all_pairs
-from reid.distances.all_pairs import DistanceSettings
+from reid.distances.all_pairs import pairs_to_compute
+from reid.distances.compare import global_squares
+from reid.distances.settings import DistanceSettings
 from reid.distances.tile import PRODUCTS, operand
 from reid.reranking.rerank import RerankSettings
 from reid.runtime import cli, config
@@ -84,7 +85,7 @@ def bare_products(folder: Path, options: Found) -> Found:
             product(a, b.T, out=cells)
             torch.mm(left, right.T, out=squares)
 
-    pairs_in_all = all_pairs.pairs_to_compute(len(gallery), [len(queries)], settings)
+    pairs_in_all = pairs_to_compute(len(gallery), [len(queries)], settings)
     share = options["repeats"] * len(left) * len(right) / pairs_in_all
     return {
         "seconds": _timed(some)["seconds"] / share,
@@ -126,7 +127,7 @@ def textbook_rerank(folder: Path, options: Found) -> Found:
         torch.tensor(x.global_features[: max(2, int(share * len(x)))]) for x in (queries, gallery)
     ]
     unit = torch.nn.functional.normalize(torch.cat(some), dim=-1)
-    square = all_pairs.global_squares(unit, unit).numpy()
+    square = global_squares(unit, unit).numpy()
     settings = _rerank(folder)
     found = _timed(
         lambda: textbook.rerank(

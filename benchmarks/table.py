@@ -76,10 +76,10 @@ def _ratio(steps: dict[str, Any]) -> str:
 
 
 def _shares(steps: dict[str, Any]) -> str:
-    told = [
+    shares = [
         f"{name} {step['share']:.3%}" for name, step in steps.items() if step.get("share", 1) < 1
     ]
-    return f"Measured on a part and scaled: {', '.join(told)}." if told else ""
+    return f"Measured on a part and scaled: {', '.join(shares)}." if shares else ""
 
 
 def _precisions(found: dict[str, Any] | None) -> str:

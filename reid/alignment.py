@@ -2,7 +2,10 @@
 3.
 
 Agrees with the authors' published code in values and gradients (tests/test_alignment.py). The path
-is written once, for the training loss and for the test distance.
+is written four times, each fast at something else: here in torch with gradients, for training;
+compiled for tiles on the CPU (`distances.cpu_kernel.sweep`) and on a GPU
+(`distances.gpu_kernel.kernel`); and for single pairs (`reranking.pair_distances`). One table of
+cases is the test of all of them (tests/test_paths.py).
 """
 
 import torch
@@ -33,20 +36,6 @@ def pair_costs(a: Tensor, b: Tensor) -> Tensor:
     in [0, 1).
     """
     return torch.tanh(euclidean(pairwise_squares(a, b)) / 2).movedim(0, -1)
-
-
-def tile_costs(a: Tensor, b: Tensor) -> Tensor:
-    """Stripe costs of all pairs of N and M images: unit stripes [N, S, C] and [M, S, C] -> [S, S,
-    N, M], in [0, 0.76].
-
-    One matrix product; d/2 = sqrt(0.5 - 0.5 ab) for unit vectors. Not for training: see
-    `pairwise_squares`.
-    """
-    (n, s, c), m = a.shape, b.shape[0]
-    left, right = a.transpose(0, 1).reshape(s * n, c), b.transpose(0, 1).reshape(s * m, c)
-    half = torch.addmm(left.new_tensor(0.5), left, right.T, alpha=-0.5)
-    half.clamp_(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
-    return half.view(s, n, s, m).transpose(1, 2)
 
 
 def straight(costs: Tensor) -> Tensor:

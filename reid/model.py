@@ -13,8 +13,7 @@ import difflib
 import json
 import pickle
 import re
-from collections import OrderedDict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -34,6 +33,7 @@ FAMILIES = (
     *("convnext", "densenet", "efficientnet", "mnasnet", "mobilenet", "regnet"),
     *("resnet", "resnext", "shufflenet", "squeezenet", "vgg", "wide_resnet"),
 )
+STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 STRIPE_CHANNELS = 128
 
 
@@ -56,7 +56,7 @@ class ModelSettings:
 
 
 class Outputs(NamedTuple):
-    """What training sees of a batch: logits [N, people], global features [N, D], stripes [N, S,
+    """What the losses are computed from: logits [N, people], global features [N, D], stripes [N, S,
     128] or None.
 
     Global features are those before BNNeck, the logits are of those after it.
@@ -68,9 +68,7 @@ class Outputs(NamedTuple):
 
 
 class Network(nn.Module):
-    """Trunk and heads. `forward` trains, `describe` gives the features that distances are computed
-    of.
-    """
+    """Trunk and heads: `forward` for training, `describe` for the features of distances."""
 
     def __init__(self, settings: ModelSettings, people: int) -> None:
         super().__init__()
@@ -104,8 +102,8 @@ class Network(nn.Module):
 
 
 def neck(channels: int) -> nn.BatchNorm1d:
-    """BNNeck (Luo et al., CVPRW 2019, section 3.5): BatchNorm of features [N, D] whose bias is 0
-    and stays so.
+    """BNNeck (Luo et al., CVPRW 2019, section 3.5): BatchNorm of features [N, D] with the bias
+    fixed at 0.
     """
     norm = nn.BatchNorm1d(channels)
     norm.bias.requires_grad_(False)
@@ -130,11 +128,33 @@ test_stripes.__test__ = False  # a word of the paper, not a test
 
 
 def make_trunk(settings: ModelSettings) -> nn.Sequential:
-    """The torchvision model of that name up to its last feature map, or to `last_layer`, with the
-    weights asked for.
+    """A torchvision model's layers up to its last feature map, or to `last_layer`: images
+    [N, 3, H, W] -> [N, C, h, w].
 
     Raises InputError for an unknown name or layer, for weights that cannot be had, and for a last
     stride of 1 where the last layer does not halve the map.
+    """
+    layers = _layers_to_map(settings)
+    if settings.last_layer and settings.last_layer not in layers:
+        raise InputError(
+            f"unknown layer '{settings.last_layer}' in `model.last_layer` for {settings.trunk}: "
+            f"choose one of {', '.join(layers)}, or '' for the whole trunk."
+        )
+    trunk = nn.Sequential()
+    for name, layer in layers.items():
+        trunk.add_module(name, layer)
+        if name == settings.last_layer:
+            break
+    if settings.last_stride == 1:
+        _remove_last_stride(trunk, settings)
+    return trunk
+
+
+def _layers_to_map(settings: ModelSettings) -> dict[str, nn.Module]:
+    """The children of the torchvision model that lead to its last feature map, by name, in order.
+
+    torchvision calls the children of these families one after another; only DenseNet's last ReLU is
+    in its `forward` and no child.
     """
     choices = trunk_names()
     if settings.trunk not in choices:
@@ -143,44 +163,30 @@ def make_trunk(settings: ModelSettings) -> nn.Sequential:
             f"unknown trunk '{settings.trunk}' in `model.trunk`: wanted a torchvision model of the "
             f"families {', '.join(FAMILIES)}{'; near it: ' + ', '.join(near) if near else ''}."
         )
-    whole = _model(settings)
-    layers = OrderedDict(
-        (name, child) for name, child in whole.named_children() if name not in HEADS
-    )
+    children = _torchvision_model(settings).named_children()
+    layers = {name: child for name, child in children if name not in HEADS}
     if settings.trunk.startswith("densenet"):
-        layers["relu"] = nn.ReLU()  # torchvision applies it in forward, outside the children
-    if settings.last_layer and settings.last_layer not in layers:
-        raise InputError(
-            f"unknown layer '{settings.last_layer}' in `model.last_layer` for {settings.trunk}: "
-            f"choose one of {', '.join(layers)}, or '' for the whole trunk."
-        )
-    names = list(layers)
-    kept = names[: names.index(settings.last_layer) + 1] if settings.last_layer else names
-    trunk = nn.Sequential(OrderedDict((name, layers[name]) for name in kept))
-    if settings.last_stride == 1:
-        _do_not_halve(trunk, settings)
-    return trunk
+        layers["relu"] = nn.ReLU()
+    return layers
 
 
-def _do_not_halve(trunk: nn.Sequential, settings: ModelSettings) -> None:
-    """Set the strides of a trunk's last layer to 1. Raises InputError unless just that layer's
-    halving goes.
+def _remove_last_stride(trunk: nn.Sequential, settings: ModelSettings) -> None:
+    """Set all strides of 2 in the last layer to 1: in a ResNet's, of one 3x3 convolution and of the
+    shortcut beside it.
+
+    Raises InputError unless the map's sides just double.
     """
     halved = _map_shape(trunk, settings)[1:]
-    strided = [
-        module
-        for module in trunk[-1].modules()
-        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
-        and module.stride in (2, (2, 2))
-    ]
-    for module in strided:
-        module.stride = (1, 1)
-    whole = _map_shape(trunk, settings)[1:]
-    if not strided or [(side + 1) // 2 for side in whole] != list(halved):
+    for module in trunk[-1].modules():
+        if isinstance(module, STRIDED) and module.stride in (2, (2, 2)):
+            module.stride = (1, 1)
+    height, width = _map_shape(trunk, settings)[1:]
+    doubles = ((height + 1) // 2, (width + 1) // 2) == halved != (height, width)
+    if not doubles:
         raise InputError(
             f"`model.last_stride` is 1, but the last layer of {settings.trunk}, "
-            f"`{list(trunk._modules)[-1]}`, does not halve the map once: it would be {whole[0]} x "
-            f"{whole[1]} instead of {halved[0]} x {halved[1]}. Set last_stride to 2, or take a "
+            f"`{list(trunk._modules)[-1]}`, does not halve the map once: it would be {height} x "
+            f"{width} instead of {halved[0]} x {halved[1]}. Set last_stride to 2, or take a "
             "trunk whose last layer does, such as resnet50, or end it at one with "
             "`model.last_layer`."
         )
@@ -195,10 +201,8 @@ def trunk_names() -> list[str]:
     )
 
 
-def _model(settings: ModelSettings) -> nn.Module:
-    """The whole torchvision model: random weights, ImageNet's by torchvision's name, or those of a
-    .pth file.
-    """
+def _torchvision_model(settings: ModelSettings) -> nn.Module:
+    """The torchvision model, with random weights, ImageNet's by name, or those of a .pth file."""
     if settings.weights == "none":
         return torchvision.models.get_model(settings.trunk, weights=None)
     if settings.weights.endswith((".pth", ".pt")):
@@ -222,11 +226,11 @@ def _model(settings: ModelSettings) -> nn.Module:
 
 
 def _model_from_file(trunk: str, file: Path) -> nn.Module:
-    whole = torchvision.models.get_model(trunk, weights=None)
+    network = torchvision.models.get_model(trunk, weights=None)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         # torchvision's DenseNet files name layers norm.1 where its code says norm1
-        whole.load_state_dict(
+        network.load_state_dict(
             {re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): state[key] for key in state}
         )
     except (
@@ -242,7 +246,7 @@ def _model_from_file(trunk: str, file: Path) -> nn.Module:
             f"{str(error)[:300]} Name another file, torchvision's name of the weights "
             "(IMAGENET1K_V1), or none."
         ) from None
-    return whole
+    return network
 
 
 def _map_shape(trunk: nn.Module, settings: ModelSettings) -> tuple[int, ...]:
@@ -259,23 +263,18 @@ def _map_shape(trunk: nn.Module, settings: ModelSettings) -> tuple[int, ...]:
 
 
 def save(network: Network, file: str | Path) -> None:
-    """Write a network as safetensors; its settings and number of people go into the file's header
-    as text.
-    """
+    """Write a network as safetensors, with its settings and number of people in the header."""
     about = {"settings": asdict(network.settings), "people": network.people}
     header = {"network": json.dumps(about)}  # several entries would come in any order
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
-    Path(file).write_bytes(
-        save_tensors(tensors, metadata=header)
-    )  # save_file would make it readable by us alone
+    # not save_file, which makes the file readable by its owner alone
+    Path(file).write_bytes(save_tensors(tensors, metadata=header))
 
 
 def load(file: str | Path) -> Network:
-    """Read a network that `save` wrote. Raises InputError when the file is missing, cut short or
-    something else.
-    """
+    """Read a network that `save` wrote. Raises InputError for a missing, cut or other file."""
     try:
         with safe_open(file, framework="pt") as opened:
             about = json.loads((opened.metadata() or {})["network"])
@@ -285,6 +284,7 @@ def load(file: str | Path) -> Network:
         network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"{file} is no model of this project: {' '.join(str(error).split())[:300]}. Run its train stage anew."
+            f"{file} is no model of this project: {' '.join(str(error).split())[:300]} "
+            "Run its train stage anew."
         ) from None
     return network

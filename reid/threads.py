@@ -16,12 +16,12 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 def on_all_cores(
     function: Callable[[Item], Result], items: Sequence[Item], take: Callable[[Result], object]
 ) -> None:
-    """Hand each item's result to `take`, in their order; as many threads call `function` as torch
-    has.
+    """Call `function` on each item, in as many threads as torch has, and `take` on each result, in
+    the order of the items.
     """
     count = torch.get_num_threads()
     try:
-        # a thread's own number is also what all those get that have set none: hence the restoring
+        # a thread that sets torch's number sets it for all that have set none: it is restored below
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             for result in threads.map(function, items):
                 take(result)

@@ -5,14 +5,11 @@ image's neighbours.
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
-from reid.arrays import features, matrices, neighbours
-from reid.arrays.matrices import PROTOCOLS
-from reid.arrays.npy import ArrayFile
+from reid.arrays import features
 from reid.distances import all_pairs, resources
-from reid.distances.all_pairs import NAMES, Comparison, DistanceSettings
-from reid.runtime import config, distributed
+from reid.distances.compare import Comparison
+from reid.distances.settings import DistanceSettings
+from reid.runtime import cli, config, distributed
 from reid.runtime.device import choose_device
 
 
@@ -30,39 +27,13 @@ def main() -> None:
         DistanceSettings, config.section(config.read(args.params), "distances"), "distances"
     )
     comparison = Comparison(settings, choose_device(settings.device))
-    gallery = features.read(args.features / "gallery")
-    queries = {
-        protocol: features.read(args.features / split)
-        for protocol, split in PROTOCOLS.items()
-        if split == "query" or (args.features / split).exists()
-    }
-    for protocol, images in queries.items():
-        features.check_alike(images, gallery, args.features / PROTOCOLS[protocol])
-    plan = resources.plan(gallery, list(queries.values()), settings)
-    first = distributed.rank() == 0
-    if first:
-        print(plan)
-    resources.check(plan, settings, args.out)
-    shapes = {protocol: (len(images), len(gallery)) for protocol, images in queries.items()}
-    own = all_pairs.pairs_to_compute(
-        len(gallery), [len(images) for images in queries.values()], settings, own=True
-    )
-    bar = tqdm(total=own, desc="distances", unit="pair", unit_scale=True, disable=not first)
-    with distributed.shared_output(args.out) as out, bar:
-        distributed.create_shared_folder(
-            out,
-            lambda: [matrices.create(out / name, NAMES, shape) for name, shape in shapes.items()],
-        )
-        within = all_pairs.gallery_lists(gallery, comparison, bar.update)
-        for protocol, images in queries.items():
-            written = {
-                name: ArrayFile(out / protocol / f"{name}.npy", shapes[protocol]) for name in NAMES
-            }
-            found = all_pairs.query_distances(
-                images, gallery, within, comparison, written, bar.update
-            )
-            if first:
-                neighbours.write(out / protocol / "neighbours.npz", found)
+    gallery, queries = features.read_protocols(args.features)
+    estimated = resources.estimate(gallery, list(queries.values()), settings)
+    if distributed.rank() == 0:
+        print(estimated)
+    resources.check(estimated, settings, args.out)
+    with cli.whole(args.out, distributed.wait) as out:
+        all_pairs.write_distances(gallery, queries, comparison, out)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from reid.arrays import features, matrices, neighbours
-from reid.arrays.matrices import PROTOCOLS
-from reid.arrays.neighbours import RANKED
+from reid.arrays.names import PROTOCOLS, RERANKED
 from reid.reranking.pair_distances import pair_distances
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.runtime import cli, config
@@ -33,18 +32,11 @@ def main() -> None:
             queries = features.read(args.features / PROTOCOLS[protocol])
             shape = (len(queries), len(gallery))
             distances = matrices.read_all(args.distances / protocol, shape)
-            written = matrices.create(out / protocol, RANKED, shape)
-            for name, nearest in neighbours.read(
-                args.distances / protocol / "neighbours.npz"
-            ).items():
-                missing_pairs = pair_distances(name, queries, gallery)
-                rerank(
-                    distances[name],
-                    **vars(nearest),
-                    pair_distances=missing_pairs,
-                    settings=settings,
-                    out=written[name],
-                )
+            nearest = neighbours.read(args.distances / protocol / "neighbours.npz")
+            files = matrices.create(out / protocol, RERANKED, shape)
+            for name in RERANKED:
+                pairs = pair_distances(name, queries, gallery)
+                rerank(distances[name], nearest[name], pairs, settings, files[name])
                 matrices.release(distances[name])
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from reid.arrays.features import Features
-from reid.arrays.neighbours import RANKED
-from reid.distances import all_pairs
-from reid.distances.all_pairs import DistanceSettings
+from reid.arrays.names import DISTANCES, RERANKED
+from reid.distances import all_pairs, partition
+from reid.distances.compare import Comparison, compare_across, compare_within, row_panel
+from reid.distances.settings import DistanceSettings
 from reid.reranking.pair_distances import pair_distances
 from reid.results.metrics import evaluate
 from reid.runtime.errors import InputError
@@ -34,27 +35,25 @@ def compute(queries, gallery, settings):
     the bar.
     """
     done = []
-    comparison = all_pairs.Comparison(settings, CPU)
+    comparison = Comparison(settings, CPU)
     within = all_pairs.gallery_lists(gallery, comparison, done.append)
-    out = {
-        name: np.full((len(queries), len(gallery)), np.nan, np.float32) for name in all_pairs.NAMES
-    }
-    found = all_pairs.query_distances(queries, gallery, within, comparison, out, done.append)
-    return out, found, sum(done)
+    out = {name: np.full((len(queries), len(gallery)), np.nan, np.float32) for name in DISTANCES}
+    nearest = all_pairs.query_distances(queries, gallery, within, comparison, out, done.append)
+    return out, nearest, sum(done)
 
 
 def slow_distances(a, b):
     """Features of N and M images -> {global, local, dmli}, [N, M], pair by pair in float64."""
-    found = {name: np.empty((len(a), len(b))) for name in all_pairs.NAMES}
+    distances = {name: np.empty((len(a), len(b))) for name in DISTANCES}
     for i in range(len(a)):
         for j in range(len(b)):
             f, g = (x.global_features[k].astype(np.float64) for x, k in ((a, i), (b, j)))
             s, t = (x.stripes[k].astype(np.float64) for x, k in ((a, i), (b, j)))
             s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (s, t))
             costs = slow_costs(s, t)
-            found["global"][i, j] = ((f / np.linalg.norm(f) - g / np.linalg.norm(g)) ** 2).sum()
-            found["local"][i, j], found["dmli"][i, j] = np.trace(costs), slow_path(costs)
-    return found
+            distances["global"][i, j] = ((f / np.linalg.norm(f) - g / np.linalg.norm(g)) ** 2).sum()
+            distances["local"][i, j], distances["dmli"][i, j] = np.trace(costs), slow_path(costs)
+    return distances
 
 
 @pytest.mark.parametrize("panel", [4096, 4])
@@ -62,12 +61,12 @@ def slow_distances(a, b):
     ("queries", "gallery", "rows", "columns"), [(5, 11, 3, 4), (1, 1, 128, 256), (7, 2, 2, 1)]
 )
 def test_tiles_give_what_pairs_give(queries, gallery, rows, columns, panel, monkeypatch):
-    monkeypatch.setattr(all_pairs, "PANEL", panel)
+    monkeypatch.setattr(partition, "PANEL", panel)
     a, b = random_features(queries, 1), random_features(gallery, 2)
     settings = DistanceSettings(
         neighbours=4, tile_rows=rows, tile_columns=columns, precision="fp32", device="cpu"
     )
-    out, found, done = compute(a, b, settings)
+    out, nearest, done = compute(a, b, settings)
     for name, expected in slow_distances(a, b).items():
         np.testing.assert_allclose(out[name], expected, rtol=1e-5, atol=1e-6)
     assert done == all_pairs.pairs_to_compute(gallery, [queries], settings)
@@ -76,20 +75,22 @@ def test_tiles_give_what_pairs_give(queries, gallery, rows, columns, panel, monk
     )
     square = slow_distances(both, both)
     square["global_dmli"] = square["global"] + square["dmli"]
-    for name in RANKED:
+    for name in RERANKED:
         expected = slow_neighbours(square[name], min(4, queries + gallery))
-        np.testing.assert_array_equal(found[name].indices, expected.indices)
+        np.testing.assert_array_equal(nearest[name].indices, expected.indices)
         # an image's distance to itself is rounding noise under a square root
-        np.testing.assert_allclose(found[name].distances, expected.distances, rtol=1e-3, atol=1e-6)
-        np.testing.assert_allclose(found[name].largest, expected.largest, rtol=1e-5)
+        np.testing.assert_allclose(
+            nearest[name].distances, expected.distances, rtol=1e-3, atol=1e-6
+        )
+        np.testing.assert_allclose(nearest[name].largest, expected.largest, rtol=1e-5)
 
 
 def test_the_size_of_tiles_changes_nothing_but_rounding():
     a, b = random_features(9, 1), random_features(21, 2)
-    one, _, _ = compute(a, b, DistanceSettings(5, 128, 256, "fp32", "cpu"))
-    other, _, _ = compute(a, b, DistanceSettings(5, 2, 3, "fp32", "cpu"))
-    for name in all_pairs.NAMES:
-        np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
+    large, _, _ = compute(a, b, DistanceSettings(5, 128, 256, "fp32", "cpu"))
+    small, _, _ = compute(a, b, DistanceSettings(5, 2, 3, "fp32", "cpu"))
+    for name in DISTANCES:
+        np.testing.assert_allclose(large[name], small[name], rtol=1e-5, atol=1e-6)
 
 
 def test_distances_agree_with_the_published_code():
@@ -99,48 +100,48 @@ def test_distances_agree_with_the_published_code():
         golden_features("gallery"),
         DistanceSettings(50, 16, 64, "fp32", "cpu"),
     )
-    for name in all_pairs.NAMES:
+    for name in DISTANCES:
         np.testing.assert_allclose(out[name], golden[f"dist_{name}"], rtol=1e-5)
     np.testing.assert_allclose(out["global"] + out["dmli"], golden["dist_global_dmli"], rtol=1e-5)
 
 
 def test_the_global_distance_is_squared_and_at_most_four():
-    one = random_features(1, 0)
-    opposite = Features(-one.global_features, one.stripes, one.pids, one.camids)
-    out, _, _ = compute(one, opposite, DistanceSettings(5, 8, 8, "fp32", "cpu"))
+    image = random_features(1, 0)
+    opposite = Features(-image.global_features, image.stripes, image.pids, image.camids)
+    out, _, _ = compute(image, opposite, DistanceSettings(5, 8, 8, "fp32", "cpu"))
     assert out["global"].item() == pytest.approx(4, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", RANKED)
+@pytest.mark.parametrize("name", RERANKED)
 def test_single_pairs_are_those_of_the_tiles(name):
     queries, gallery = random_features(4, 1), random_features(6, 2)
-    _, found, _ = compute(queries, gallery, DistanceSettings(10, 8, 8, "fp32", "cpu"))
+    _, nearest, _ = compute(queries, gallery, DistanceSettings(10, 8, 8, "fp32", "cpu"))
     full = np.empty((10, 10), np.float32)
-    np.put_along_axis(full, found[name].indices, found[name].distances, 1)
+    np.put_along_axis(full, nearest[name].indices, nearest[name].distances, 1)
     rows, columns = np.nonzero(~np.eye(10, dtype=bool))
     pairs = pair_distances(name, queries, gallery)(rows, columns)
     np.testing.assert_allclose(pairs, full[rows, columns], rtol=1e-5, atol=1e-6)
 
 
 def test_duplicates_are_each_others_nearest():
-    one = random_features(3, 0)
-    _, found, _ = compute(one, one, DistanceSettings(2, 8, 8, "fp32", "cpu"))
-    assert {frozenset(row) for row in found["global"].indices.tolist()} == {
+    images = random_features(3, 0)
+    _, nearest, _ = compute(images, images, DistanceSettings(2, 8, 8, "fp32", "cpu"))
+    assert {frozenset(row) for row in nearest["global"].indices.tolist()} == {
         frozenset((i, i + 3)) for i in range(3)
     }
 
 
 @pytest.mark.parametrize("panel", [4096, 4])
 def test_equal_distances_are_in_the_order_of_the_images(panel, monkeypatch):
-    monkeypatch.setattr(all_pairs, "PANEL", panel)
-    one = np.zeros((1, 8, 4), np.float32)
-    one[..., 0] = 1  # products of these are exact, so that all distances are equal
+    monkeypatch.setattr(partition, "PANEL", panel)
+    stripes = np.zeros((1, 8, 4), np.float32)
+    stripes[..., 0] = 1  # products of these are exact, so that all distances are equal
     labels = np.zeros(7, np.int64)
-    same = Features(np.repeat(one[:, 0], 7, 0), np.repeat(one, 7, 0), labels, labels)
-    _, found, _ = compute(same, same, DistanceSettings(5, 3, 2, "fp32", "cpu"))
-    for name in RANKED:
-        assert (found[name].indices == np.arange(5)).all()
-        assert (found[name].distances == found[name].largest[:, None]).all()
+    same = Features(np.repeat(stripes[:, 0], 7, 0), np.repeat(stripes, 7, 0), labels, labels)
+    _, nearest, _ = compute(same, same, DistanceSettings(5, 3, 2, "fp32", "cpu"))
+    for name in RERANKED:
+        assert (nearest[name].indices == np.arange(5)).all()
+        assert (nearest[name].distances == nearest[name].largest[:, None]).all()
 
 
 def clustered_features(images, people, seed):
@@ -165,10 +166,10 @@ def test_a_lower_precision_hardly_moves_ranks(precision):
     np.testing.assert_array_equal(close["global"], exact["global"])
     for name in ("local", "dmli"):
         np.testing.assert_allclose(close[name], exact[name], rtol=0, atol=0.03)
-        one, other = evaluate(exact[name], *labels), evaluate(close[name], *labels)
-        assert 0.3 < one.cmc[0] < 1
-        assert abs(one.cmc[0] - other.cmc[0]) <= 1 / 60
-        assert abs(one.mAP - other.mAP) < 0.005
+        wanted, scores = evaluate(exact[name], *labels), evaluate(close[name], *labels)
+        assert 0.3 < wanted.cmc[0] < 1
+        assert abs(wanted.cmc[0] - scores.cmc[0]) <= 1 / 60
+        assert abs(wanted.mAP - scores.mAP) < 0.005
 
 
 def test_an_unknown_precision_and_int8_on_a_gpu_are_refused():
@@ -177,7 +178,7 @@ def test_an_unknown_precision_and_int8_on_a_gpu_are_refused():
     ):
         DistanceSettings(1, 1, 1, "fp16", "cpu")
     with pytest.raises(InputError, match="int8 is for the CPU"):
-        all_pairs.Comparison(DistanceSettings(1, 1, 1, "int8", "cuda"), torch.device("cuda"))
+        Comparison(DistanceSettings(1, 1, 1, "int8", "cuda"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize("field", ["neighbours", "tile_rows", "tile_columns"])
@@ -198,38 +199,62 @@ def test_numbers_below_one_are_refused(field):
 def test_neighbours_are_alike_in_two_runs():
     a, b = random_features(5, 1), random_features(8, 2)
     settings = DistanceSettings(4, 3, 4, "fp32", "cpu")
-    for name, one in compute(a, b, settings)[1].items():
-        assert_equal(one, compute(a, b, settings)[1][name])
+    first, second = compute(a, b, settings)[1], compute(a, b, settings)[1]
+    for name in RERANKED:
+        assert_equal(first[name], second[name])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_any_number_of_threads_gives_the_same_bytes(precision, monkeypatch):
-    monkeypatch.setattr(all_pairs, "PANEL", 100)
+    monkeypatch.setattr(partition, "PANEL", 100)
     queries, gallery = clustered_features(70, 20, 1), clustered_features(190, 30, 2)
     settings, before = DistanceSettings(30, 32, 48, precision, "cpu"), torch.get_num_threads()
-    found = []
+    results = []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(compute(queries, gallery, settings))
+            results.append(compute(queries, gallery, settings))
     finally:
         torch.set_num_threads(before)
-    for matrices, neighbours, _ in found[1:]:
-        for name in all_pairs.NAMES:
-            np.testing.assert_array_equal(matrices[name], found[0][0][name])
-        for name in RANKED:
-            assert_equal(neighbours[name], found[0][1][name])
+    for matrices, neighbours, _ in results[1:]:
+        for name in DISTANCES:
+            np.testing.assert_array_equal(matrices[name], results[0][0][name])
+        for name in RERANKED:
+            assert_equal(neighbours[name], results[0][1][name])
 
 
 def test_distances_within_a_set_are_alike_both_ways():
     images = clustered_features(150, 20, 1)
-    comparison = all_pairs.Comparison(DistanceSettings(30, 32, 48, "fp32", "cpu"), CPU)
-    everyone = slice(0, len(images))
-    panel = all_pairs.Panel(images, everyone, comparison)
-    for matrix in all_pairs.compare(
-        panel, images, everyone, comparison, lambda pairs: None, itself=True
-    ).values():
-        blocks = torch.arange(len(images)) // 32
-        other = blocks[:, None] != blocks  # within a tile of rows, both ways are computed
-        assert torch.equal(matrix[other], matrix.T[other])
+    comparison = Comparison(DistanceSettings(30, 32, 48, "fp32", "cpu"), CPU)
+    panel = row_panel(images, slice(0, len(images)), comparison)
+    tiles = torch.arange(len(images)) // 32
+    is_mirrored = tiles[:, None] != tiles  # within a tile of rows, both ways are computed
+    for matrix in compare_within(panel, images, comparison, lambda pairs: None).values():
+        assert torch.equal(matrix[is_mirrored], matrix.T[is_mirrored])
         torch.testing.assert_close(matrix, matrix.T, rtol=1e-3, atol=2e-3)
+
+
+def test_a_panel_within_itself_is_what_it_is_across():
+    images = clustered_features(150, 20, 1)
+    comparison = Comparison(DistanceSettings(30, 32, 48, "fp32", "cpu"), CPU)
+    panel, all_done, half_done = row_panel(images, slice(40, 150), comparison), [], []
+    across = compare_across(panel, images, slice(40, 150), comparison, all_done.append)
+    within = compare_within(panel, images, comparison, half_done.append)
+    assert sum(all_done) == 110 * 110
+    assert 110 * 110 / 2 < sum(half_done) < 0.7 * 110 * 110
+    is_other = ~torch.eye(110, dtype=bool)  # an image's distance to itself is rounding noise
+    for name in DISTANCES:
+        torch.testing.assert_close(
+            within[name][is_other], across[name][is_other], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_processes_count_their_pairs_as_all_of_them_do(monkeypatch):
+    settings = DistanceSettings(5, 8, 8, "fp32", "cpu")
+    monkeypatch.setattr(all_pairs.distributed, "count", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(all_pairs.distributed, "rank", lambda rank=rank: rank)
+        shares.append(all_pairs.pairs_of_this_process(90, [20, 7], settings))
+    assert sum(shares) == all_pairs.pairs_to_compute(90, [20, 7], settings)
+    assert min(shares) > 0

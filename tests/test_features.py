@@ -109,7 +109,7 @@ def test_no_images_at_all_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "told"),
+    ("name", "values", "message"),
     [
         ("pids", np.array(["1", "2", "3"]), "wanted one array of whole numbers"),
         ("camids", np.ones(3), "wanted one array of whole numbers"),
@@ -120,9 +120,9 @@ def test_no_images_at_all_are_refused(tmp_path):
         ("global_features", np.array(["a", "b", "c"]), "wanted one array of float32"),
     ],
 )
-def test_other_types_are_named(folder, name, values, told):
+def test_other_types_are_named(folder, name, values, message):
     np.save(folder / f"{name}.npy", values)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         features.read(folder)
 
 

@@ -16,9 +16,9 @@ def folder(tmp_path):
 
 
 def test_all_distances_of_a_protocol_and_their_sum(folder):
-    found = matrices.read_all(folder, (2, 3))
-    assert list(found) == ["global", "local", "dmli", "global_dmli"]
-    total = found["global_dmli"]
+    columns = matrices.read_all(folder, (2, 3))
+    assert list(columns) == ["global", "local", "dmli", "global_dmli"]
+    total = columns["global_dmli"]
     assert total[:].tolist() == [[2, 4, 6], [8, 10, 12]]
     assert (total[1].tolist(), total.shape, total.ndim, len(total)) == ([8, 10, 12], (2, 3), 2, 2)
 
@@ -35,8 +35,8 @@ def test_files_filled_by_rows_in_any_order(tmp_path):
 
 def test_columns_are_in_the_tables_order(folder, tmp_path):
     matrices.create(tmp_path / "reranked", ("global", "dmli", "global_dmli"), (2, 3))
-    found = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
-    assert list(found) == [
+    columns = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
+    assert list(columns) == [
         "global",
         "local",
         "dmli",
@@ -59,7 +59,9 @@ def test_missing_broken_and_other_files_are_named(folder):
     with pytest.raises(InputError, match=r"global\.npy has shape \(2, 3\), wanted \(3, 3\)"):
         matrices.read(folder / "global.npy", (3, 3))
     np.save(folder / "local.npy", np.full((2, 3), "near"))
-    with pytest.raises(InputError, match=r"local\.npy holds <U4, wanted distances"):
+    with pytest.raises(
+        InputError, match=r"local\.npy holds <U4, wanted one array of real numbers: distances"
+    ):
         matrices.read_all(folder, (2, 3))
     np.save(folder / "local.npy", np.zeros((2, 3), np.float32))
     (folder / "dmli.npy").write_bytes(b"\x93NUMPY")

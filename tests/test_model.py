@@ -110,24 +110,26 @@ def test_a_trunks_map_is_torchvisions_own(trunk):
 
     settings = ModelSettings(trunk, "", 64, 64, 8, "none", 2, False)
     torch.manual_seed(0)
-    whole = torchvision.models.get_model(trunk, weights=None).eval()
+    network = torchvision.models.get_model(trunk, weights=None).eval()
     torch.manual_seed(0)
     pooled = model.make_trunk(settings).eval()(torch.ones(1, 3, 64, 64)).mean((2, 3))
-    head = whole.fc if hasattr(whole, "fc") else whole.classifier
-    torch.testing.assert_close(head(pooled), whole(torch.ones(1, 3, 64, 64)))
+    head = network.fc if hasattr(network, "fc") else network.classifier
+    torch.testing.assert_close(head(pooled), network(torch.ones(1, 3, 64, 64)))
 
 
 def test_weights_from_a_file(tmp_path):
     import torchvision
 
-    whole = torchvision.models.densenet121(weights=None)
-    published_names = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in
-                       whole.state_dict().items()}  # fmt: skip
+    network = torchvision.models.densenet121(weights=None)
+    published_names = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
+        for key, value in network.state_dict().items()
+    }
     torch.save(published_names, tmp_path / "weights.pth")
     trunk = model.make_trunk(
         ModelSettings("densenet121", "", 64, 32, 8, str(tmp_path / "weights.pth"), 2, False)
     )
-    assert torch.equal(trunk.features.conv0.weight, whole.features.conv0.weight)
+    assert torch.equal(trunk.features.conv0.weight, network.features.conv0.weight)
 
 
 def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypatch):
@@ -146,7 +148,7 @@ def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("trunk", "weights", "told"),
+    ("trunk", "weights", "message"),
     [
         ("resnet51", "none", "unknown trunk 'resnet51'.*near it: .*resnet50"),
         ("vit_b_16", "none", "unknown trunk 'vit_b_16'"),
@@ -158,8 +160,8 @@ def test_weights_that_cannot_be_had_say_where_to_put_the_file(tmp_path, monkeypa
         ("resnet18", "missing.pth", "missing.pth holds no weights of torchvision's resnet18"),
     ],
 )
-def test_unknown_trunks_and_weights_are_named_with_the_choices(trunk, weights, told):
-    with pytest.raises(InputError, match=told):
+def test_unknown_trunks_and_weights_are_named_with_the_choices(trunk, weights, message):
+    with pytest.raises(InputError, match=message):
         model.make_trunk(ModelSettings(trunk, "", 64, 32, 8, weights, 2, False))
 
 
@@ -189,10 +191,10 @@ def test_a_saved_network_is_the_same_network(tmp_path):
     read = model.load(tmp_path / "model.safetensors")
     assert (read.settings, read.people) == (SMALL, 3)
     images = torch.ones(2, 3, 64, 32)
-    for one, other in zip(
+    for written, features in zip(
         network.eval().describe(images), read.eval().describe(images), strict=True
     ):
-        assert torch.equal(one, other)
+        assert torch.equal(written, features)
 
 
 def test_a_missing_cut_or_foreign_model_file_is_named(tmp_path):
@@ -223,18 +225,17 @@ def test_a_last_stride_of_one_doubles_the_map_and_keeps_the_weights(trunk, last_
     maps, states = [], []
     for last_stride in (2, 1):
         torch.manual_seed(0)
-        made = model.make_trunk(
+        trunk_module = model.make_trunk(
             ModelSettings(trunk, last_layer, 64, 32, 8, "none", last_stride, False)
         ).eval()
-        states.append(made.state_dict())
+        states.append(trunk_module.state_dict())
         with torch.no_grad():
-            maps.append(made(torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(1))))
+            images = torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(1))
+            maps.append(trunk_module(images))
     assert maps[0].shape == (1, wanted[0], wanted[1] // 2, wanted[2] // 2)
     assert maps[1].shape == (1, *wanted)
-    assert all(
-        torch.equal(one, other)
-        for one, other in zip(*(state.values() for state in states), strict=True)
-    )
+    assert list(states[0]) == list(states[1])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_the_strong_trunk_has_a_sixteen_by_eight_map():
@@ -244,7 +245,7 @@ def test_the_strong_trunk_has_a_sixteen_by_eight_map():
 
 
 @pytest.mark.parametrize(
-    ("trunk", "last_layer", "told"),
+    ("trunk", "last_layer", "message"),
     [
         (
             "resnet18",
@@ -259,8 +260,8 @@ def test_the_strong_trunk_has_a_sixteen_by_eight_map():
         ),
     ],
 )
-def test_a_last_layer_that_does_not_halve_the_map_is_named(trunk, last_layer, told):
-    with pytest.raises(InputError, match=told):
+def test_a_last_layer_that_does_not_halve_the_map_is_named(trunk, last_layer, message):
+    with pytest.raises(InputError, match=message):
         model.make_trunk(ModelSettings(trunk, last_layer, 64, 32, 8, "none", 1, False))
 
 
@@ -310,10 +311,10 @@ def test_a_strong_network_is_the_same_from_its_file(tmp_path):
     model.save(network, tmp_path / "model.safetensors")
     read = model.load(tmp_path / "model.safetensors")
     images = torch.ones(2, 3, 64, 32)
-    for one, other in zip(
+    for written, features in zip(
         network.eval().describe(images), read.eval().describe(images), strict=True
     ):
-        assert torch.equal(one, other)
+        assert torch.equal(written, features)
 
 
 def test_the_same_network_makes_the_same_bytes(tmp_path):

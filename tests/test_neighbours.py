@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from reid.arrays import neighbours
-from reid.arrays.neighbours import NearestLists, Neighbours
+from reid.arrays.names import RERANKED
+from reid.arrays.neighbours import Neighbours
+from reid.distances import nearest as nearest_lists
+from reid.distances.nearest import NearestLists
 from reid.runtime.errors import InputError
 
 
@@ -17,8 +20,8 @@ def slow_neighbours(distances, nearest):
 
 
 def assert_equal(found, expected):
-    for one, other in zip(vars(found).values(), vars(expected).values(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for field, array in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, field), array)
 
 
 @pytest.mark.parametrize("at_once", [1024, 2])
@@ -28,7 +31,7 @@ def assert_equal(found, expected):
 def test_blocks_in_any_order_make_the_full_sorts_lists(
     nearest, values, order, at_once, monkeypatch
 ):
-    monkeypatch.setattr(neighbours, "COLUMNS_AT_ONCE", at_once)
+    monkeypatch.setattr(nearest_lists, "COLUMNS_AT_ONCE", at_once)
     distances = (
         np.random.default_rng(values)
         .integers(values, size=(12, 12))
@@ -55,14 +58,11 @@ def test_lists_of_a_gallery_go_on_behind_queries():
 
 def some_neighbours():
     rng = np.random.default_rng(0)
-    return {
-        name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3)
-        for name in neighbours.RANKED
-    }
+    return {name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3) for name in RERANKED}
 
 
 @pytest.mark.parametrize(
-    ("field", "change", "told"),
+    ("field", "change", "message"),
     [
         ("indices", lambda array: array + 3, "name images that are not there"),
         ("indices", lambda array: array - 1, "name images that are not there"),
@@ -73,23 +73,21 @@ def some_neighbours():
         ("largest", lambda array: array[:4], r"largest float32 \(4,\)"),
     ],
 )
-def test_numbers_that_cannot_be_are_named(field, change, told, tmp_path):
+def test_numbers_that_cannot_be_are_named(field, change, message, tmp_path):
     written = some_neighbours()
     written["dmli"] = replace(written["dmli"], **{field: change(getattr(written["dmli"], field))})
     neighbours.write(tmp_path / "neighbours.npz", written)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         neighbours.read(tmp_path / "neighbours.npz")
 
 
 def test_the_file_holds_what_was_written(tmp_path):
-    rng = np.random.default_rng(0)
-    written = {
-        name: slow_neighbours(rng.random((5, 5)).astype(np.float32), 3)
-        for name in neighbours.RANKED
-    }
+    written = some_neighbours()
     neighbours.write(tmp_path / "neighbours.npz", written)
-    for name, one in neighbours.read(tmp_path / "neighbours.npz").items():
-        assert_equal(one, written[name])
+    read = neighbours.read(tmp_path / "neighbours.npz")
+    assert list(read) == list(written)
+    for name, nearest in written.items():
+        assert_equal(read[name], nearest)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

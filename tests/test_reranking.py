@@ -8,10 +8,13 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from reid import jit
-from reid.arrays.matrices import Sum
+from reid.arrays.matrices import row_sum
+from reid.arrays.neighbours import Neighbours
 from reid.reranking import k_reciprocal
+from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.runtime.errors import InputError
 from tests.twins import slow_path
@@ -44,9 +47,7 @@ def textbook(distances, queries, settings):
     for i, members in enumerate(expanded_sets(order, settings.k1)):
         for j in members:
             encoding[i, j] = np.exp(-scaled[i, j]) / sum(np.exp(-scaled[i, m]) for m in members)
-    if (
-        settings.k2 > 1
-    ):  # with k2 = 1 each image keeps its own, though it need not be its own nearest
+    if settings.k2 > 1:  # with 1 each image keeps its row, though it need not be its nearest image
         encoding = np.stack([encoding[nearest].mean(0) for nearest in order[:, : settings.k2]])
     minima = np.stack([np.minimum(encoding[q], encoding[queries:]).sum(1) for q in range(queries)])
     jaccard = 1 - minima / (2 - minima)
@@ -66,16 +67,18 @@ class Pairs:
         return self.distances[rows, columns]
 
 
+def neighbours_of(distances, listed=None):
+    """Distances [N, N] -> the nearest `listed` of each image, or all."""
+    indices = np.argsort(distances, axis=1, kind="stable")[:, :listed]
+    return Neighbours(indices, np.take_along_axis(distances, indices, 1), distances.max(1))
+
+
 def sparse(distances, queries, settings, listed=None):
     """`rerank` given distances [N, N] of which it sees the nearest `listed`; returns the result
     and the pairs asked.
     """
-    indices = np.argsort(distances, axis=1, kind="stable")[:, :listed]
-    nearest = np.take_along_axis(distances, indices, 1)
-    pairs = Pairs(distances)
-    result = rerank(
-        distances[:queries, queries:], indices, nearest, distances.max(1), pairs, settings
-    )
+    pairs, nearest = Pairs(distances), neighbours_of(distances, listed)
+    result = rerank(distances[:queries, queries:], nearest, pairs, settings)
     assert result.dtype == np.float32
     return result, pairs.calls
 
@@ -103,13 +106,11 @@ def test_agrees_with_the_textbook(images, queries, k1, k2, share):
 
 
 def test_two_people_solved_by_hand():
-    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on the own
-    # pair
+    # images: query a, then gallery a, b, b; k1 = 1 pairs them off, each V is [w, 1 - w] on its pair
     distances = np.array([[0, 1, 4, 4], [1, 0, 4, 4], [4, 4, 0, 1], [4, 4, 1, 0]], np.float32)
     result, _ = sparse(distances, 1, RerankSettings(k1=1, k2=1, lambda_value=0.5))
-    far = np.exp(-1 / 4) / (
-        1 + np.exp(-1 / 4)
-    )  # the query's weight on the other image of its pair, and the reverse
+    # the query's weight on the other image of its pair, and the reverse
+    far = np.exp(-1 / 4) / (1 + np.exp(-1 / 4))
     same_person = 0.5 * 1 / 4 + 0.5 * (1 - 2 * far / (2 - 2 * far))
     np.testing.assert_allclose(result, [[same_person, 1, 1]], atol=1e-6)
 
@@ -141,9 +142,9 @@ def test_an_image_that_is_not_its_own_neighbour_may_have_an_empty_set():
 
 def test_pairs_that_no_list_holds_are_asked_for_once():
     distances = clustered(200, people=8, seed=4)
-    whole, _ = sparse(distances, 15, PAPER)
+    wanted, _ = sparse(distances, 15, PAPER)
     result, calls = sparse(distances, 15, PAPER, listed=21)
-    np.testing.assert_array_equal(result, whole)
+    np.testing.assert_array_equal(result, wanted)
     order = np.argsort(distances, axis=1, kind="stable")
     missing = [
         (i, j)
@@ -152,6 +153,18 @@ def test_pairs_that_no_list_holds_are_asked_for_once():
     ]
     assert len(missing) > 10
     assert [sorted(call) for call in calls] == [sorted(missing)]
+
+
+def test_inverted_lists_are_the_transpose_in_the_order_of_images():
+    """Three images: the first is the query, the others have the columns 2 and 0, and 2."""
+    starts, columns = np.array([0, 1, 3, 4]), np.array([1, 2, 0, 2])
+    values = np.array([9, 1, 2, 3], np.float32)
+    encoding = csr_array((values, columns, starts), shape=(3, 3))
+    holders = k_reciprocal.inverted_lists(encoding, 1)
+    assert holders.indptr.tolist() == [0, 1, 1, 3]
+    assert holders.indices.tolist() == [0, 0, 1]
+    assert holders.data.tolist() == [2, 1, 3]
+    assert holders.data.dtype == np.float32
 
 
 @pytest.mark.parametrize("queries", [1, 60])
@@ -179,25 +192,25 @@ def test_bytes_do_not_depend_on_threads_or_blocks(monkeypatch):
     for threads, images, queries in (("1", 300, 40), ("3", 7, 1), ("8", 64, 3)):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
         monkeypatch.setattr(k_reciprocal, "IMAGES_AT_ONCE", images)
-        monkeypatch.setattr(rerank, "QUERIES_AT_ONCE", queries)
+        monkeypatch.setattr(reranking, "QUERIES_AT_ONCE", queries)
         result, _ = sparse(distances, 40, PAPER, listed=30)
         np.testing.assert_array_equal(result, expected)
 
 
 def test_threads_give_results_in_order_and_pass_on_errors(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    found = list(jit.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
-    assert found == [(0, 4), (4, 8), (8, 10)]
+    slices = list(jit.in_threads(lambda rows: (rows.start, rows.stop), 10, 4))
+    assert slices == [(0, 4), (4, 8), (8, 10)]
     assert list(jit.in_threads(lambda rows: rows, 0, 4)) == []
     with pytest.raises(ZeroDivisionError):
         list(jit.in_threads(lambda rows: 1 / rows.start, 10, 4))
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted"), [("3", 3), ("0", 1), ("", None), ("4,2", None), ("all", None)]
+    ("setting", "wanted"), [("3", 3), ("0", 1), ("", None), ("4,2", None), ("all", None)]
 )
-def test_threads_are_those_of_torch_and_blas(told, wanted, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
+def test_threads_are_those_of_torch_and_blas(setting, wanted, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
     assert jit.threads() == (wanted or os.cpu_count())
 
 
@@ -214,26 +227,18 @@ def test_where_machine_code_cannot_be_kept_it_is_made_anew():
 
 def test_arguments_are_left_alone():
     distances = clustered(50, people=4, seed=5)
-    indices = np.argsort(distances, axis=1, kind="stable")
-    arguments = (
-        distances[:5, 5:],
-        indices,
-        np.take_along_axis(distances, indices, 1),
-        distances.max(1),
-    )
-    for argument in arguments:
-        argument.setflags(write=False)
-    rerank(*arguments, Pairs(distances), PAPER)
+    nearest, square = neighbours_of(distances), distances[:5, 5:]
+    for array in (square, *vars(nearest).values()):
+        array.setflags(write=False)
+    rerank(square, nearest, Pairs(distances), PAPER)
 
 
 def test_the_result_goes_where_it_is_told_and_distances_are_read_by_rows(tmp_path):
     distances = clustered(50, people=4, seed=6)
-    indices = np.argsort(distances, axis=1, kind="stable")
-    lists = indices, np.take_along_axis(distances, indices, 1), distances.max(1)
-    half = distances[:20, 20:] / 2
-    expected = rerank(half + half, *lists, Pairs(distances), PAPER)
+    nearest, half = neighbours_of(distances), distances[:20, 20:] / 2
+    expected = rerank(half + half, nearest, Pairs(distances), PAPER)
     file = np.lib.format.open_memmap(tmp_path / "out.npy", "w+", np.float32, (20, 30))
-    assert rerank(Sum(half, half), *lists, Pairs(distances), PAPER, out=file) is file
+    assert rerank(row_sum(half, half), nearest, Pairs(distances), PAPER, file) is file
     np.testing.assert_array_equal(file, expected)
 
 
@@ -288,18 +293,11 @@ def test_too_few_neighbours(k1, k2, listed, needed):
 
 def test_neighbours_of_other_features():
     distances = clustered(60, people=5, seed=7)
-    order = np.argsort(distances, axis=1)
+    nearest = neighbours_of(distances)
     with pytest.raises(
         InputError, match=r"needs neighbours of 59 images.*run the distances stage again"
     ):
-        rerank(
-            distances[:9, 10:],
-            order,
-            np.sort(distances, 1),
-            distances.max(1),
-            Pairs(distances),
-            PAPER,
-        )
+        rerank(distances[:9, 10:], nearest, Pairs(distances), PAPER)
 
 
 @pytest.mark.parametrize(

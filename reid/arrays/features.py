@@ -1,4 +1,4 @@
-"""Features, the arrays between extraction and everything after, and their files.
+"""Features of a split, which extraction hands to every later stage, and their files.
 
 A folder a split: global_features.npy [N, D] float32, stripes.npy [N, S, C] float32, pids.npy [N]
 and camids.npy [N] int64. Any system's features can be put there.
@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reid.arrays.npy import release
+from reid.arrays import npy
+from reid.arrays.names import PROTOCOLS
 from reid.runtime.errors import InputError
 
 CHUNK = 4096
+DIMENSIONS = {"global_features": 2, "stripes": 3, "pids": 1, "camids": 1}
 LARGEST = 1e15  # the square of more does not fit into float32
 
 
@@ -32,13 +34,13 @@ class Features:
         return len(self.pids)
 
     def release(self) -> None:
-        """Give back the memory of what is mapped (`arrays.release`)."""
+        """Free the memory of the mapped arrays (`npy.release`)."""
         for array in (self.global_features, self.stripes):
-            release(array)
+            npy.release(array)
 
 
 class Identities(NamedTuple):
-    """Whose image it is and which camera's: pids [N] and camids [N] int64."""
+    """Each image's person and camera: pids [N] and camids [N] int64."""
 
     pids: np.ndarray
     camids: np.ndarray
@@ -47,9 +49,7 @@ class Identities(NamedTuple):
 def create(
     folder: Path, pids: np.ndarray, camids: np.ndarray, dimension: int, stripes: tuple[int, int]
 ) -> Features:
-    """Make a split's folder with room for N images, to be filled: memory-mapped arrays, pids and
-    camids written.
-    """
+    """Create a split's folder: pids and camids [N] written, mapped [N, D] and [N, S, C] to fill."""
     folder.mkdir(parents=True)
     np.save(folder / "pids.npy", pids.astype(np.int64))
     np.save(folder / "camids.npy", camids.astype(np.int64))
@@ -68,12 +68,9 @@ def read(folder: str | Path) -> Features:
     not finite or all the same.
     """
     folder = Path(folder)
-    arrays = {
-        name: _array(folder / f"{name}.npy")
-        for name in ("global_features", "stripes", "pids", "camids")
-    }
+    arrays = {name: _read_array(folder, name) for name in DIMENSIONS}
     images = len(arrays["pids"])
-    for name, dimensions in {"global_features": 2, "stripes": 3, "pids": 1, "camids": 1}.items():
+    for name, dimensions in DIMENSIONS.items():
         shape = arrays[name].shape
         if len(shape) != dimensions or shape[0] != images or 0 in shape:
             raise InputError(
@@ -86,10 +83,24 @@ def read(folder: str | Path) -> Features:
 
 
 def read_identities(folder: str | Path) -> Identities:
-    """A split's pids and camids, without touching its features. Raises InputError as `read`
-    does.
+    """Read a split's pids and camids, and no features. Raises InputError as `read` does."""
+    return Identities(*(_read_array(Path(folder), name) for name in Identities._fields))
+
+
+def read_protocols(folder: Path) -> tuple[Features, dict[str, Features]]:
+    """Read a folder of splits -> the gallery, and the queries by protocol.
+
+    `query_partial` may be absent. Raises InputError as `read` and `check_alike` do.
     """
-    return Identities(*(_array(Path(folder) / f"{name}.npy") for name in ("pids", "camids")))
+    gallery = read(folder / "gallery")
+    queries = {
+        protocol: read(folder / split)
+        for protocol, split in PROTOCOLS.items()
+        if split == "query" or (folder / split).exists()
+    }
+    for protocol, features in queries.items():
+        check_alike(features, gallery, folder / PROTOCOLS[protocol])
+    return gallery, queries
 
 
 def check_alike(queries: Features, gallery: Features, where: str | Path) -> None:
@@ -104,57 +115,47 @@ def check_alike(queries: Features, gallery: Features, where: str | Path) -> None
             )
 
 
-def _array(file: Path) -> np.ndarray:
-    """Read pids or camids, or memory-map features. Raises InputError for a missing or broken file,
-    or another type.
-    """
-    is_whole = file.stem in ("pids", "camids")
-    try:
-        array = np.load(file, mmap_mode=None if is_whole else "r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"{file} is missing: wanted the features of a split. Run the extract stage first."
-        ) from None
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(
-            f"{file} cannot be read as an array: {error}. Extract the split anew."
-        ) from None
-    if not isinstance(array, np.ndarray) or (
-        array.dtype.kind not in "iu" if is_whole else array.dtype != np.float32
-    ):
-        raise InputError(
-            f"{file} holds {getattr(array, 'dtype', 'several arrays')}, wanted one array of "
-            f"{'whole numbers' if is_whole else 'float32'}. Save it with numpy.save as that."
-        )
-    if is_whole and array.ndim != 1:
+def _read_array(folder: Path, name: str) -> np.ndarray:
+    """Read pids or camids [N] as int64, or memory-map float32 features. Raises InputError."""
+    file, wanted = folder / f"{name}.npy", f"the {name} of a split's features"
+    if name not in Identities._fields:
+        return npy.read(file, np.float32, wanted)
+    array = npy.read(file, np.integer, wanted, is_mapped=False)
+    if array.ndim != 1:
         raise InputError(f"{file} has shape {list(array.shape)}, wanted one number an image, [N].")
-    return array.astype(np.int64) if is_whole else array
+    return array.astype(np.int64)
 
 
 def _check_numbers(array: np.ndarray, file: Path) -> None:
-    constant = len(array) > 1
+    """Raise InputError unless features [N, ...] are finite, not of length 0 and not all equal."""
+    is_constant = len(array) > 1
     for start in range(0, len(array), CHUNK):
         chunk = array[start : start + CHUNK]
-        smallest, largest = chunk.min(-1), chunk.max(-1)
-        if not (smallest.min() > -LARGEST and largest.max() < LARGEST):  # NaN is neither
-            finite = (np.abs(chunk) < LARGEST).reshape(len(chunk), -1).all(1)
-            raise InputError(
-                f"{file} holds NaN, infinity or more than {LARGEST:g}, first for image "
-                f"{start + int(finite.argmin())} (counted from 0): wanted finite numbers. The "
-                "model has diverged or an image is broken; train or extract anew."
-            )
-        zero = ((smallest == 0) & (largest == 0)).reshape(len(chunk), -1).any(1)
-        if zero.any():
-            raise InputError(
-                f"{file} holds a feature of length 0, first for image {start + int(zero.argmax())} "
-                "(counted from 0): it has no direction to compare. The model is not trained, or a "
-                "layer is dead; train anew."
-            )
-        constant = constant and bool((chunk == array[0]).all())
-        release(array)
-    if constant:
+        _check_chunk(chunk, start, file)
+        is_constant = is_constant and bool((chunk == array[0]).all())
+        npy.release(array)
+    if is_constant:
         raise InputError(
             f"{file} is constant: all {len(array)} images have the same feature, so that no "
             "distance tells them apart. The model has collapsed; lower train.learning_rate and "
             "train anew."
+        )
+
+
+def _check_chunk(chunk: np.ndarray, start: int, file: Path) -> None:
+    """Check the images from number `start` on, and name the first that is not as wanted."""
+    smallest, largest = chunk.min(-1), chunk.max(-1)
+    if not (smallest.min() > -LARGEST and largest.max() < LARGEST):  # NaN is neither
+        is_finite = (np.abs(chunk) < LARGEST).reshape(len(chunk), -1).all(1)
+        raise InputError(
+            f"{file} holds NaN, infinity or more than {LARGEST:g}, first for image "
+            f"{start + int(is_finite.argmin())} (counted from 0): wanted finite numbers. The "
+            "model has diverged or an image is broken; train or extract anew."
+        )
+    is_zero = ((smallest == 0) & (largest == 0)).reshape(len(chunk), -1).any(1)
+    if is_zero.any():
+        raise InputError(
+            f"{file} holds a feature of length 0, first for image {start + int(is_zero.argmax())} "
+            "(counted from 0): it has no direction to compare. The model is not trained, or a "
+            "layer is dead; train anew."
         )

@@ -1,63 +1,80 @@
-"""Distance matrices between queries and gallery and their files: `<protocol>/<distance>.npy`, [Q,
-G] float32.
+"""Distance matrices between queries and gallery, and their files: `<protocol>/<distance>.npy`
+[Q, G] float32.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from reid.arrays import npy
-from reid.arrays.neighbours import RANKED
+from reid.arrays.names import DISTANCES, PROTOCOLS, RERANKED
 from reid.arrays.npy import ArrayFile
 from reid.runtime.errors import InputError
 
-PROTOCOLS = {
-    "full": "query",
-    "partial": "query_partial",
-}  # protocol: the split its queries come from
+
+@dataclass(frozen=True)
+class RowMatrix:
+    """A matrix [Q, G] whose rows are computed when they are read, by an index or a slice.
+
+    `sources` are the arrays that `rows` reads, so that their memory can be released.
+    """
+
+    shape: tuple[int, int]
+    rows: Callable[[int | slice], np.ndarray]
+    sources: tuple[np.ndarray, ...] = ()
+    ndim = 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice) -> np.ndarray:
+        return self.rows(rows)
+
+
+Matrix = np.ndarray | RowMatrix
+
+
+def row_sum(a: np.ndarray, b: np.ndarray) -> RowMatrix:
+    """The sum of two matrices [Q, G], computed by rows."""
+    return RowMatrix(a.shape, lambda rows: a[rows] + b[rows], (a, b))
 
 
 def protocols_in(folder: str | Path) -> list[str]:
     """The protocols whose distances a folder holds. Raises InputError when there is none."""
-    found = [protocol for protocol in PROTOCOLS if (Path(folder) / protocol).is_dir()]
-    if not found:
+    protocols = [protocol for protocol in PROTOCOLS if (Path(folder) / protocol).is_dir()]
+    if not protocols:
         raise InputError(
             f"{folder} holds neither `full` nor `partial`: wanted a folder that the distances "
             "stage wrote."
         )
-    return found
+    return protocols
+
+
+def open_files(
+    folder: Path, names: tuple[str, ...], shape: tuple[int, int]
+) -> dict[str, ArrayFile]:
+    """A protocol's files of distances [Q, G], by name, to be filled by slices."""
+    return {name: ArrayFile(folder / f"{name}.npy", shape) for name in names}
 
 
 def create(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, ArrayFile]:
-    """Make files for distances [Q, G] in a new folder -> the files, to be filled by slices, by
-    name.
+    """Create a folder with files for distances [Q, G] -> the files, as `open_files` does.
 
-    By writing: the system takes ten times as long for each page of a memory-mapped file that is
-    new, and a full disk kills the process there instead of raising OSError.
+    They are filled by writing: the system takes ten times as long for each new page of a
+    memory-mapped file, and a full disk kills the process there instead of raising OSError.
     """
     folder.mkdir(parents=True)
-    files = {name: ArrayFile(folder / f"{name}.npy", shape) for name in names}
-    for one in files.values():
-        np.lib.format.open_memmap(one.file, "w+", np.float32, shape)
+    files = open_files(folder, names, shape)
+    for array_file in files.values():
+        np.lib.format.open_memmap(array_file.file, "w+", np.float32, shape)
     return files
 
 
 def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """Memory-map distances [Q, G]. Raises InputError if missing or broken, or misshapen."""
-    try:
-        matrix = np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"{file} is missing: wanted distances of {shape}. Run the stage that writes it."
-        ) from None
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(
-            f"{file} cannot be read as an array: {error}. Run the stage that writes it anew."
-        ) from None
-    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f":
-        raise InputError(
-            f"{file} holds {getattr(matrix, 'dtype', 'several arrays')}, wanted distances, float32."
-        )
+    """Memory-map distances [Q, G]. Raises InputError if missing, broken or of another shape."""
+    matrix = npy.read(Path(file), np.floating, f"distances of {shape}")
     if matrix.shape != shape:
         raise InputError(
             f"{file} has shape {matrix.shape}, wanted {shape}, queries x gallery of the features. "
@@ -66,42 +83,21 @@ def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
     return matrix
 
 
-class Sum:
-    """The sum of two matrices [Q, G], made of the rows that are asked for and never as a whole."""
-
-    def __init__(self, one: np.ndarray, other: np.ndarray) -> None:
-        self.parts, self.shape, self.ndim = (one, other), one.shape, one.ndim
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: int | slice) -> np.ndarray:
-        one, other = self.parts
-        return one[rows] + other[rows]
-
-
-Matrix = np.ndarray | Sum
-
-
 def release(matrix: Matrix) -> None:
-    """Give back the memory of a mapped matrix's pages; the next access finds them in the system's
-    cache, or reads.
-    """
-    for part in matrix.parts if isinstance(matrix, Sum) else (matrix,):
-        npy.release(part)
+    """Free the memory of a mapped matrix's pages; the next access reads them from cache or disk."""
+    for source in matrix.sources if isinstance(matrix, RowMatrix) else (matrix,):
+        npy.release(source)
 
 
 def read_all(folder: Path, shape: tuple[int, int]) -> dict[str, Matrix]:
-    """The distances of one protocol, {global, local, dmli, global_dmli} [Q, G], to be read by
-    rows.
-    """
-    matrices = {name: read(folder / f"{name}.npy", shape) for name in ("global", "local", "dmli")}
-    return {**matrices, "global_dmli": Sum(matrices["global"], matrices["dmli"])}
+    """One protocol's distances {global, local, dmli, global_dmli} [Q, G], to be read by rows."""
+    matrices = {name: read(folder / f"{name}.npy", shape) for name in DISTANCES}
+    return {**matrices, "global_dmli": row_sum(matrices["global"], matrices["dmli"])}
 
 
 def read_columns(distances: Path, reranked: Path, shape: tuple[int, int]) -> dict[str, Matrix]:
-    """The tables' seven columns of one protocol, each [Q, G], in the tables' order."""
+    """The tables' seven columns of one protocol, each [Q, G], in the order of `names.COLUMNS`."""
     return {
         **read_all(distances, shape),
-        **{f"{name}_rk": read(reranked / f"{name}.npy", shape) for name in RANKED},
+        **{f"{name}_rk": read(reranked / f"{name}.npy", shape) for name in RERANKED},
     }

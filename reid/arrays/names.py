@@ -1,10 +1,9 @@
-"""The names that files, tables and settings share: splits, protocols, distances and columns.
-
-Imports nothing, so that a stage without arrays can use them.
+"""The names that the stages from extract to tables share, each in its order: splits, protocols,
+distances, columns.
 """
 
-SPLITS = ("train", "query", "query_partial", "gallery")
+SPLITS = ("query", "query_partial", "gallery")  # whose features are extracted
 PROTOCOLS = {"full": "query", "partial": "query_partial"}  # protocol: the split of its queries
-DISTANCES = ("global", "local", "dmli")  # those with a file of their own
-RERANKED = ("global", "dmli", "global_dmli")
-COLUMNS = ("global", "local", "dmli", "global_dmli", "global_rk", "dmli_rk", "global_dmli_rk")
+DISTANCES = ("global", "local", "dmli")  # the matrices between queries and gallery
+RERANKED = ("global", "dmli", "global_dmli")  # the distances that are re-ranked
+COLUMNS = (*DISTANCES, "global_dmli", *(f"{name}_rk" for name in RERANKED))  # of the tables

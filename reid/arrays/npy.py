@@ -1,6 +1,4 @@
-"""Arrays' files, .npy float32: filled by several processes at a time, each its own places; mapped,
-and let go.
-"""
+"""Files of arrays, .npy: filled by several processes at once, checked, mapped and released."""
 
 import io
 import math
@@ -11,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from reid.runtime.errors import InputError
+
+# kind of number, as numpy classes them: how an error calls it
+KINDS = {np.integer: "whole numbers", np.floating: "real numbers", np.float32: "float32"}
+
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array's file, made by another, to be written to by rows or by rows and columns; of one
-    process or several.
+    """An existing .npy file of float32, to which processes write rows, or rows and columns.
 
-    Bytes go to their places through a file that is opened for writing alone. Mapped memory goes by
-    whole pages, so that over NFS one host would write old bytes where another wrote new ones.
+    Each write opens the file for writing alone and changes no other byte. Memory mapping writes
+    whole pages, so that over NFS one host would put old bytes where another wrote new ones.
     """
 
     file: Path
@@ -40,7 +42,7 @@ class ArrayFile:
             os.close(descriptor)
 
     def _header(self) -> int:
-        """Its length, without reading what others may be writing beside."""
+        """The header's length in bytes, computed: other processes may be writing to the file."""
         buffer = io.BytesIO()
         np.lib.format.write_array_header_1_0(
             buffer, {"descr": "<f4", "fortran_order": False, "shape": self.shape}
@@ -55,9 +57,36 @@ def _write(descriptor: int, values: np.ndarray, at: int) -> None:
         content, at = content[written:], at + written
 
 
-def release(array: np.ndarray) -> None:
-    """Give back the memory of a mapped array's pages; the next access finds them in the system's
-    cache, or reads.
+def read(file: Path, kind: type[np.generic], wanted: str, is_mapped: bool = True) -> np.ndarray:
+    """Read one array of numbers of a kind (np.integer, np.floating, np.float32), or memory-map it.
+
+    Raises InputError, which says what was `wanted`, for a missing or broken file or another kind.
     """
+    mode = "r" if is_mapped else None
+    try:
+        array = np.load(file, mmap_mode=mode, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"{file} is missing: wanted {wanted}. Run the stage that writes it."
+        ) from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(
+            f"{file} cannot be read as an array: {error}. Run the stage that writes it anew."
+        ) from None
+    if not isinstance(array, np.ndarray) or not _is_of_kind(array.dtype, kind):
+        raise InputError(
+            f"{file} holds {getattr(array, 'dtype', 'several arrays')}, wanted one array of "
+            f"{KINDS[kind]}: {wanted}. Save it with numpy.save as that."
+        )
+    return array
+
+
+def _is_of_kind(dtype: np.dtype, kind: type[np.generic]) -> bool:
+    """Whether numbers are of a kind; float32 in this machine's order of bytes alone."""
+    return dtype == kind if kind is np.float32 else np.issubdtype(dtype, kind)
+
+
+def release(array: np.ndarray) -> None:
+    """Free the memory of a mapped array's pages; the next access reads them from cache or disk."""
     if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
         array._mmap.madvise(mmap.MADV_DONTNEED)

@@ -1,8 +1,8 @@
-"""What follows a tile's matrix product on the CPU, compiled: cells -> stripe costs -> `local` and
-`dmli`, in one sweep.
+"""The compiled sweep over a tile's matrix product on the CPU: cells -> stripe costs -> `local` and
+`dmli`.
 
 Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment`, its slow twin
-(tests/test_kernels.py). Loops run over the columns' images, which lie side by side, so that the
+(tests/test_cpu_kernel.py). Loops run over the columns' images, which lie side by side, so that the
 compiler turns them into vector instructions.
 """
 
@@ -15,9 +15,8 @@ from numpy.polynomial import Chebyshev, Polynomial
 
 from reid.jit import compiled as compiled_with
 
-SMALLEST = np.float32(
-    2.5e-13
-)  # of (d / 2)^2; written out, as kept machine code follows no other file
+# of (d / 2)^2; not imported: cached machine code does not follow changes in other files
+SMALLEST = np.float32(2.5e-13)
 
 
 def fit(degree: int, kind: type = np.float32) -> np.ndarray:
@@ -35,10 +34,8 @@ def fit(degree: int, kind: type = np.float32) -> np.ndarray:
 
 COEFFICIENTS = P0, P1, P2, P3, P4, P5, P6, P7 = tuple(fit(7))
 
-
-compiled = partial(
-    compiled_with, liberties=frozenset({"contract"})
-)  # to fuse a product and a sum, no other
+# the compiler may fuse a product and a sum, and no more
+compiled = partial(compiled_with, liberties=frozenset({"contract"}))
 
 
 def _number(cell):
@@ -106,8 +103,8 @@ def sweep(
 
 
 @compiled
-def quantise(stripes: np.ndarray, whole: np.ndarray, factors: np.ndarray) -> None:
-    """Stripes [N, S, C] float32, none 0 -> fill `whole` [S, N, C] int8 and the `factors` [S, N]
+def quantise(stripes: np.ndarray, rounded: np.ndarray, factors: np.ndarray) -> None:
+    """Stripes [N, S, C] float32, none 0 -> fill `rounded` [S, N, C] int8 and the `factors` [S, N]
     that make them unit.
 
     Each is divided by its largest magnitude and rounded to -127 ... 127. Reductions are of whole
@@ -115,7 +112,7 @@ def quantise(stripes: np.ndarray, whole: np.ndarray, factors: np.ndarray) -> Non
     """
     for image in range(stripes.shape[0]):
         for s in range(stripes.shape[1]):
-            stripe, out = stripes[image, s], whole[s, image]
+            stripe, out = stripes[image, s], rounded[s, image]
             scale = np.float32(127) / _largest(stripe)
             factors[s, image] = 1 / np.sqrt(_round(stripe, scale, out))
 
@@ -134,7 +131,7 @@ def _round(stripe, scale, out):
     """Fill `out` int8 with rounded multiples; return the sum of its squares."""
     total = np.int32(0)
     for j in range(len(stripe)):
-        one = np.int32(np.rint(stripe[j] * scale))
-        out[j] = one
-        total = np.int32(total + np.int32(one * one))
+        multiple = np.int32(np.rint(stripe[j] * scale))
+        out[j] = multiple
+        total = np.int32(total + np.int32(multiple * multiple))
     return total

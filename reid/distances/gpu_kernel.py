@@ -2,8 +2,8 @@
 pair reaches memory.
 
 Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment` in Triton's
-interpreter, and compiles for sm_90 (tests/test_fused.py). It has not run on a GPU: the sizes of
-its blocks are estimates, its speed is unknown.
+interpreter, and compiles for sm_90 (tests/test_gpu_kernel.py). It has not run on a GPU: the sizes
+of its blocks are estimates, its speed is unknown.
 """
 
 import torch
@@ -18,7 +18,7 @@ from reid.distances.cpu_kernel import COEFFICIENTS, SMALLEST
 # 8 warps, half of what there are.
 ROWS, COLUMNS, CHANNEL_BYTES, WARPS = 128, 16, 128, 8
 INFINITY, LEAST = tl.constexpr(float("inf")), tl.constexpr(float(SMALLEST))
-P0, P1, P2, P3, P4, P5, P6, P7 = (tl.constexpr(float(one)) for one in COEFFICIENTS)
+P0, P1, P2, P3, P4, P5, P6, P7 = (tl.constexpr(float(number)) for number in COEFFICIENTS)
 
 
 def distances(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,18 +67,17 @@ def kernel(
     t = t[None, :, None]
 
     straight = tl.zeros([block_rows, block_columns], tl.float32)
-    reached = tl.zeros(
-        [block_rows, padded, block_columns], tl.float32
-    )  # the cheapest path to each cell, row by row
+    # the cheapest path to each cell, row by row
+    reached = tl.zeros([block_rows, padded, block_columns], tl.float32)
     for s in range(stripes):
         products = tl.zeros([block_rows, padded * block_columns], tl.float32)
         for start in range(0, channels, block_channels):
             c = start + tl.arange(0, block_channels)
             of_rows = (rows[:, None] < n) & (c[None, :] < channels)
             of_columns = is_right[None, :] & (c[:, None] < channels)
-            one = tl.load(a + s * a_stripe + left[:, None] + c[None, :], of_rows, 0.0)
-            other = tl.load(b + right[None, :] + c[:, None], of_columns, 0.0)
-            products = tl.dot(one, other, products, input_precision="tf32x3")
+            a_chunk = tl.load(a + s * a_stripe + left[:, None] + c[None, :], of_rows, 0.0)
+            b_chunk = tl.load(b + right[None, :] + c[:, None], of_columns, 0.0)
+            products = tl.dot(a_chunk, b_chunk, products, input_precision="tf32x3")
         costs = tl.reshape(_costs(products), [block_rows, padded, block_columns])
         straight += tl.sum(tl.where(t == s, costs, 0.0), axis=1)
         # A path comes down into this row at some u <= t and goes right to t: the cheapest over u
@@ -106,5 +105,5 @@ def _costs(products):
 
 
 @triton.jit
-def _smaller(one, other):
-    return tl.minimum(one, other)
+def _smaller(x, y):
+    return tl.minimum(x, y)

@@ -1,18 +1,16 @@
-"""Which images are compared with which at a time, and which process does it: the same blocks for
-any number of them.
-"""
+"""Blocks of image pairs, and their shares: the same blocks for any number of processes."""
 
 from dataclasses import dataclass
 
+PANEL = 4096  # images compared with as many at a time: what is in memory
 PARTS = 4  # of a small set: two, four or eight processes then have equal shares
 
 
 @dataclass(frozen=True)
 class Block:
-    """Images `rows` of a set to be compared with images `columns` of the same or, `is_across`, of
-    another.
+    """Images `rows` of a set to compare with images `columns` of it or, `is_across`, of another.
 
-    `pairs` is what that takes: of an image block with itself little more than half.
+    `pairs` are those to compute: of a block of images with themselves little more than half.
     """
 
     rows: slice
@@ -22,16 +20,15 @@ class Block:
 
 
 def panels(images: int, largest: int, tile: int) -> list[slice]:
-    """Cut a set into panels of at most `largest` images, else of whole tiles and about PARTS of
-    them.
-    """
+    """Cut a set into panels of whole tiles, about PARTS of them, or of at most `largest` images."""
     size = min(largest, -(-images // (PARTS * tile)) * tile)
     return [slice(start, min(start + size, images)) for start in range(0, images, size)]
 
 
 def within(images: list[slice], tile: int) -> list[Block]:
-    """A set's blocks by its panels, each unordered pair of panels once; a panel with itself by
-    tiles of rows.
+    """A set's blocks by its panels: each unordered pair of panels once.
+
+    A panel with itself is computed by tiles of rows, each from its first image on.
     """
     blocks = []
     for number, rows in enumerate(images):
@@ -54,17 +51,18 @@ def across(images: list[slice], others: list[slice]) -> list[Block]:
     ]
 
 
-def dealt(blocks: list[Block], rank: int, count: int) -> list[Block]:
-    """Process `rank`'s share among `count`, by rows: the largest blocks first, each to whom has
-    least so far.
+def balanced_share(blocks: list[Block], rank: int, world_size: int) -> list[Block]:
+    """The blocks of one process, in the order of rows.
+
+    Load balancing: the largest blocks first, each to the process with the fewest pairs so far.
     """
-    loads, own = [0] * count, []
+    loads, share = [0] * world_size, []
     for block in sorted(blocks, key=lambda block: -block.pairs):
         least = loads.index(min(loads))
         loads[least] += block.pairs
         if least == rank:
-            own.append(block)
-    return sorted(own, key=lambda block: (block.rows.start, block.is_across, block.columns.start))
+            share.append(block)
+    return sorted(share, key=lambda block: (block.rows.start, block.is_across, block.columns.start))
 
 
 def _length(images: slice) -> int:

@@ -2,9 +2,8 @@
 cells.
 
 Luo et al., "AlignedReID++", 2019, section 3.2; agrees with `reid.alignment`, which training uses
-(tests/test_tiles.py). Stripes may enter the product as fp32, bf16 or int8; what follows is fp32
-always. A GPU does it with `reid.distances.gpu_kernel`, or where that cannot be had with torch's
-plain operations.
+(tests/test_tile.py). Stripes enter the product as fp32, bf16 or int8; what follows is in fp32. A
+GPU computes tiles by `reid.distances.gpu_kernel`, or without Triton by torch's operations.
 """
 
 import importlib.util
@@ -19,24 +18,17 @@ from torch import Tensor
 from reid.alignment import SMALLEST_SQUARE, shortest_path, straight
 from reid.distances import cpu_kernel
 
-OPERANDS = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "int8": torch.int8,
-}  # precision: what enters the product
-PRODUCTS = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "int8": torch.int32,
-}  # and what comes out
+# precision: the type of the product's operands, and of the product
+OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}
 ALIGNMENT = 64  # bytes
-IMAGES_AT_ONCE = 32  # made ready for the product: they stay in the cache
+IMAGES_AT_ONCE = 32  # whose stripes are normalised: they stay in the cache
 
 
 @dataclass(frozen=True)
 class Operand:
     """A side of the product: unit stripes [S, N, C] as fp32 or bf16, or as int8 with the factors
-    [S, N] to undo it.
+    [S, N] that make these unit.
     """
 
     stripes: Tensor
@@ -51,18 +43,18 @@ class Operand:
 
 
 def empty(shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> Tensor:
-    """An empty tensor, on the CPU of memory as products like it.
+    """An empty tensor, on the CPU aligned to 64 bytes and in huge pages.
 
-    NumPy asks the system for huge pages, and taking fresh small ones costs a core more than making
-    stripes ready; but it aligns to 16 bytes, and products may differ in their last bit with the
-    alignment to 64.
+    NumPy asks the system for huge pages, and taking fresh small ones costs a core more than
+    normalising stripes; but it aligns to 16 bytes, and products may differ in their last bit with
+    the alignment to 64.
     """
     if device.type != "cpu":
         return torch.empty(shape, dtype=kind, device=device)
     size = math.prod(shape) * kind.itemsize
-    room = torch.from_numpy(np.empty(size + ALIGNMENT, np.uint8))
-    first = -room.data_ptr() % ALIGNMENT
-    return room[first : first + size].view(kind).view(shape)
+    buffer = torch.from_numpy(np.empty(size + ALIGNMENT, np.uint8))
+    first = -buffer.data_ptr() % ALIGNMENT
+    return buffer[first : first + size].view(kind).view(shape)
 
 
 def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operand:
@@ -73,22 +65,20 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
     unit after that, so that equal stripes stay at distance 0.
     """
     images, count, channels = stripes.shape
-    ready = empty((count, images, channels), OPERANDS[precision], device)
-    factors = torch.empty(count, images, device=device) if precision == "int8" else None
-    if factors is not None:
-        cpu_kernel.quantise(np.ascontiguousarray(stripes), ready.numpy(), factors.numpy())
-        return Operand(ready, factors)
+    unit = empty((count, images, channels), OPERANDS[precision], device)
+    if precision == "int8":
+        factors = torch.empty(count, images, device=device)
+        cpu_kernel.quantise(np.ascontiguousarray(stripes), unit.numpy(), factors.numpy())
+        return Operand(unit, factors)
     for start in range(0, images, IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
-        some = torch.tensor(np.asarray(stripes[part])).to(device).transpose(0, 1)
-        ready[:, part] = some.div_(torch.linalg.vector_norm(some, dim=-1, keepdim=True))
-    return Operand(ready, factors)
+        chunk = torch.tensor(np.asarray(stripes[part])).to(device).transpose(0, 1)
+        unit[:, part] = chunk.div_(torch.linalg.vector_norm(chunk, dim=-1, keepdim=True))
+    return Operand(unit, None)
 
 
 class Tile:
-    """Room for the products of at most N x M images with S stripes each, for one thread at a
-    time.
-    """
+    """A buffer for the product of at most N x M images with S stripes each, for one thread."""
 
     def __init__(
         self, rows: int, columns: int, stripes: int, precision: str, device: torch.device
@@ -102,29 +92,25 @@ class Tile:
         base, factor = _product(left, right, cells)
         if cells.device.type != "cpu":
             return by_torch(cells.float() * factor + base, len(a), len(b))
-        found = torch.empty(2, len(a), len(b))
+        out = torch.empty(2, len(a), len(b))
         numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
-        cpu_kernel.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), found.numpy())
-        return found[0], found[1]
+        cpu_kernel.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), out.numpy())
+        return out[0], out[1]
 
 
 def by_torch(half_squares: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """(d / 2)^2 [S * N, S * M] of stripes -> `local` and `dmli`, both [N, M]: what `kernels.sweep`
-    does, anywhere.
-    """
+    """(d / 2)^2 [S * N, S * M] of stripes -> `local` and `dmli`, both [N, M], on any device."""
     costs = half_squares.clamp(min=SMALLEST_SQUARE / 4).sqrt_().tanh_()
     costs = costs.view(len(costs) // rows, rows, -1, columns).transpose(1, 2)
     return straight(costs), shortest_path(costs)
 
 
 def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np.float32]:
-    """Fill `cells` [S * N, S * M], and say how they give (d / 2)^2 = 0.5 - 0.5 ab: `base + factor
-    * cell`.
+    """Fill `cells` [S * N, S * M] -> base and factor: (d / 2)^2 = 0.5 - 0.5 ab is
+    `base + factor * cell`.
     """
     half = np.float32(0.5)
-    if (
-        cells.dtype == torch.bfloat16
-    ):  # rounded to bf16, small squares keep more of themselves than products near 1
+    if cells.dtype == torch.bfloat16:  # small squares lose less by rounding than products near 1
         cells.fill_(0.5).addmm_(left, right.T, alpha=-0.5)
         return np.float32(0), np.float32(1)
     multiply = torch._int_mm if cells.dtype == torch.int32 else torch.mm
@@ -133,7 +119,7 @@ def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np
 
 
 def _factors(side: Operand) -> np.ndarray:
-    """What to multiply a product's rows or columns [S * N] with."""
+    """The factors of a product's rows or columns [S * N]; ones but for int8."""
     if side.factors is None:
         return np.ones(len(side.stripes) * len(side), np.float32)
     return side.factors.reshape(-1).numpy()
@@ -142,19 +128,12 @@ def _factors(side: Operand) -> np.ndarray:
 def fused_distances(
     device: torch.device,
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """`reid.distances.gpu_kernel.distances` on a GPU that has the instructions (NVIDIA Ampere and
-    later) with Triton, else None.
-    """
-    if (
-        device.type != "cuda"
-        or torch.version.cuda is None
-        or importlib.util.find_spec("triton") is None
-    ):
+    """`gpu_kernel.distances` on an NVIDIA GPU from Ampere on with Triton, else None."""
+    has_cuda = device.type == "cuda" and torch.version.cuda is not None
+    if not has_cuda or importlib.util.find_spec("triton") is None:
         return None
     if torch.cuda.get_device_capability(device) < (8, 0):
         return None
-    from reid.distances.gpu_kernel import (
-        distances,
-    )  # not on every system: torch brings Triton along on Linux
+    from reid.distances.gpu_kernel import distances  # torch brings Triton along on Linux alone
 
     return distances

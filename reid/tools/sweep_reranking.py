@@ -18,11 +18,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from reid.arrays import features, matrices, neighbours
-from reid.arrays.matrices import PROTOCOLS, Matrix
-from reid.arrays.neighbours import RANKED, Neighbours
+from reid.arrays.matrices import Matrix
+from reid.arrays.names import PROTOCOLS, RERANKED
+from reid.arrays.neighbours import Neighbours
 from reid.reranking import rerank
-from reid.reranking.pair_distances import PairDistances, pair_distances
-from reid.reranking.rerank import Jaccard, Mixed, RerankSettings
+from reid.reranking.pair_distances import pair_distances
+from reid.reranking.rerank import PairDistances, RerankSettings
 from reid.results import metrics
 from reid.results.metrics import EvaluateSettings, Scores
 from reid.runtime import cli, config
@@ -36,29 +37,27 @@ def sweep(
     grid: list[RerankSettings],
     score: Callable[[Matrix], Scores],
 ) -> dict[RerankSettings, Scores]:
-    """Distances [Q, G] and neighbours of all Q + G images, as for `reranking.rerank` -> the scores
-    of each settings.
+    """Distances [Q, G] and neighbours of all Q + G images, as for `rerank` -> scores by settings.
 
     Holds one matrix [Q, G] of Jaccard distances. Raises InputError when too few neighbours are
     stored for any settings.
     """
-    lists = vars(nearest)
     for settings in grid:
-        rerank.check_neighbours(distances.shape, **lists, settings=settings)
-    found = {}
+        rerank.check_neighbours(distances.shape, nearest, settings)
+    scores = {}
     by_k1 = sorted(grid, key=lambda settings: (settings.k1, settings.k2, settings.lambda_value))
     for k1, same_k1 in itertools.groupby(by_k1, lambda settings: settings.k1):
-        encoding = rerank.encode(**lists, pair_distances=missing_pairs, k1=k1)
+        encoding = rerank.encode(nearest, missing_pairs, k1)
         for k2, same_k2 in itertools.groupby(same_k1, lambda settings: settings.k2):
-            mean = rerank.mean_of_nearest(encoding, nearest.indices, k2)
-            jaccard = rerank.fill(
-                np.empty(distances.shape, np.float32), Jaccard(mean, distances.shape)
-            )
+            mean = rerank.mean_of_nearest(encoding, nearest, k2)
+            by_rows = rerank.jaccard_matrix(mean, distances.shape)
+            jaccard = rerank.fill(np.empty(distances.shape, np.float32), by_rows)
             for settings in same_k2:
-                found[settings] = score(
-                    Mixed(jaccard, distances, nearest.largest, settings.lambda_value)
+                lambda_value = settings.lambda_value
+                scores[settings] = score(
+                    rerank.mixed_matrix(jaccard, distances, nearest, lambda_value)
                 )
-    return found
+    return scores
 
 
 def table(
@@ -78,31 +77,45 @@ def table(
             f"{folders[1]} has no distances of the protocol {protocol}: name the other with "
             "--protocol."
         )
-    gallery, queries = (
-        features.read(folders[0] / split) for split in ("gallery", PROTOCOLS[protocol])
-    )
+    gallery = features.read(folders[0] / "gallery")
+    queries = features.read(folders[0] / PROTOCOLS[protocol])
     labels = queries.pids, gallery.pids, queries.camids, gallery.camids
     distances = matrices.read_all(folders[1] / protocol, (len(queries), len(gallery)))
     nearest = neighbours.read(folders[1] / protocol / "neighbours.npz")
-    rows = {one: dict(vars(one)) for one in grid}
-    with tqdm(total=len(RANKED) * len(grid), desc="sweeping", delay=2, leave=False) as bar:
-        for name in RANKED:
+    rows = {reranking: dict(vars(reranking)) for reranking in grid}
+    with tqdm(total=len(RERANKED) * len(grid), desc="sweeping", delay=2, leave=False) as bar:
 
-            def score(matrix: Matrix) -> Scores:
-                bar.update()
-                return metrics.score(matrix, *labels, settings)
+        def score(matrix: Matrix) -> Scores:
+            bar.update()
+            return metrics.score(matrix, *labels, settings)
 
-            missing_pairs = pair_distances(name, queries, gallery)
-            for one, scores in sweep(
-                distances[name], nearest[name], missing_pairs, grid, score
-            ).items():
-                told = metrics.percentages(scores)
-                rows[one] |= {f"{name}_rk_{key}": told[key] for key in ("rank1", "mAP")}
+        for name in RERANKED:
+            pairs = pair_distances(name, queries, gallery)
+            scores = sweep(distances[name], nearest[name], pairs, grid, score)
+            for reranking, row in rows.items():
+                percentages = metrics.percentages(scores[reranking])
+                row |= {f"{name}_rk_{key}": percentages[key] for key in ("rank1", "mAP")}
     return list(rows.values())
 
 
 def main() -> None:
-    """Parse the command line, print the table, and write it where that is asked for."""
+    """Parse the command line, print the table, and write it to `--out` where that is given."""
+    args = _parser().parse_args()
+    params = config.read(args.params)
+    default = vars(config.settings(RerankSettings, config.section(params, "rerank"), "rerank"))
+    values = [getattr(args, name) or [value] for name, value in default.items()]
+    grid = [RerankSettings(*chosen) for chosen in dict.fromkeys(itertools.product(*values))]
+    settings = config.settings(EvaluateSettings, config.section(params, "evaluate"), "evaluate")
+    rows = table((args.features, args.distances), args.protocol, grid, settings)
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
+    if args.out:
+        with cli.whole(args.out) as out, out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m reid.tools.sweep_reranking", description=__doc__
     )
@@ -119,20 +132,7 @@ def main() -> None:
     )
     parser.add_argument("--out", help="CSV file to write as well")
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
-    args = parser.parse_args()
-
-    params = config.read(args.params)
-    default = vars(config.settings(RerankSettings, config.section(params, "rerank"), "rerank"))
-    wanted = [getattr(args, name) or [value] for name, value in default.items()]
-    grid = [RerankSettings(*values) for values in dict.fromkeys(itertools.product(*wanted))]
-    settings = config.settings(EvaluateSettings, config.section(params, "evaluate"), "evaluate")
-    rows = table((args.features, args.distances), args.protocol, grid, settings)
-    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
-    if args.out:
-        with cli.atomic_output(args.out) as out, out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    return parser
 
 
 if __name__ == "__main__":

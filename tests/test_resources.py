@@ -1,11 +1,11 @@
-"""What a plan counts, and what it refuses."""
+"""What an estimate counts, and what is refused."""
 
 import numpy as np
 import pytest
 
 from reid.arrays.features import Features
 from reid.distances import resources
-from reid.distances.all_pairs import DistanceSettings
+from reid.distances.settings import DistanceSettings
 from reid.runtime.errors import InputError
 from tests.conftest import run_stage
 
@@ -23,17 +23,17 @@ def features(images, stripes=8, channels=2048):
 
 
 def test_market1501():
-    plan = resources.plan(features(15_913), [features(3_368)], SETTINGS)
+    estimated = resources.estimate(features(15_913), [features(3_368)], SETTINGS)
     pairs, images = 15_913 * 3_368, 15_913 + 3_368
-    assert images * images / 2 < plan.pairs < 1.02 * images * images / 2
-    assert plan.disk == 4 * 3 * pairs + 12 * 3 * 100 * images
-    assert 0.5e9 < plan.memory < 2e9
-    assert str(plan).startswith("distances of 187,")
+    assert images * images / 2 < estimated.pairs < 1.02 * images * images / 2
+    assert estimated.disk == 4 * 3 * pairs + 12 * 3 * 100 * images
+    assert 0.5e9 < estimated.memory < 2e9
+    assert str(estimated).startswith("distances of 187,")
 
 
 def test_memory_grows_with_the_lists_only():
     market, many = (
-        resources.plan(features(gallery), [features(3_368)], SETTINGS)
+        resources.estimate(features(gallery), [features(3_368)], SETTINGS)
         for gallery in (15_913, 515_913)
     )
     assert many.panels == market.panels
@@ -42,19 +42,19 @@ def test_memory_grows_with_the_lists_only():
 
 def test_two_protocols_share_the_gallery():
     gallery, queries = features(900), features(100)
-    one, two = (resources.plan(gallery, [queries] * count, SETTINGS) for count in (1, 2))
-    assert two.disk == 2 * one.disk
-    assert two.pairs < 1.5 * one.pairs
-    assert two.memory == one.memory
+    single, both = (resources.estimate(gallery, [queries] * count, SETTINGS) for count in (1, 2))
+    assert both.disk == 2 * single.disk
+    assert both.pairs < 1.5 * single.pairs
+    assert both.memory == single.memory
 
 
 def test_one_query_and_a_gallery_of_one():
-    plan = resources.plan(features(1), [features(1)], SETTINGS)
-    assert plan.pairs == 3  # each with itself, and with each other
+    estimated = resources.estimate(features(1), [features(1)], SETTINGS)
+    assert estimated.pairs == 3  # each with itself, and with each other
 
 
 @pytest.mark.parametrize(
-    ("memory", "disk", "told"),
+    ("memory", "disk", "message"),
     [
         (100e6, 1e15, r"0\.1 GB of memory are available: close other programs"),
         (
@@ -65,12 +65,12 @@ def test_one_query_and_a_gallery_of_one():
         (1e12, 1e9, r"GB on disk, but 1\.0 GB are free where out is to be: free some"),
     ],
 )
-def test_what_does_not_fit_is_refused(memory, disk, told, monkeypatch):
+def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
     monkeypatch.setattr(resources, "available_memory", lambda: int(memory))
     monkeypatch.setattr(resources, "free_disk", lambda output: int(disk))
-    plan = resources.plan(features(82_161), [features(11_659)], SETTINGS)
-    with pytest.raises(InputError, match=told):
-        resources.check(plan, SETTINGS, "out")
+    estimated = resources.estimate(features(82_161), [features(11_659)], SETTINGS)
+    with pytest.raises(InputError, match=message):
+        resources.check(estimated, SETTINGS, "out")
 
 
 def test_this_machine_has_memory_and_disk(tmp_path):
@@ -78,7 +78,7 @@ def test_this_machine_has_memory_and_disk(tmp_path):
     assert resources.free_disk(tmp_path / "not" / "there" / "yet") > 1e6
 
 
-def test_the_stage_tells_its_plan_and_stops_before_it_writes(
+def test_the_stage_prints_its_estimate_and_stops_before_it_writes(
     copied, params_file, monkeypatch, capsys
 ):
     monkeypatch.setattr(resources, "free_disk", lambda output: 1000)

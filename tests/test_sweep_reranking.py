@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from reid.arrays.neighbours import Neighbours
+from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.results.metrics import evaluate
 from reid.tools import sweep_reranking
 from tests.conftest import run_module, run_stage
-from tests.test_reranking import Pairs, clustered
+from tests.test_reranking import Pairs, clustered, neighbours_of
 
 
 def run(*arguments):
@@ -39,62 +39,63 @@ def test_scores_are_those_of_the_stages(protocol, copied, params_file, tmp_path,
             "lambda_value": float(row["lambda_value"]),
         }
         params = {**yaml.safe_load(params_file.read_text()), "rerank": settings}
-        (copied / "params.yaml").write_text(yaml.safe_dump(params))
-        at, told = copied / f"reranked{row['k1']}", copied / f"run{row['k1']}.json"
-        assert run_stage("rerank", *folders, at, "--params", copied / "params.yaml") == 0
-        assert run_stage("evaluate", *folders, at, told, "--params", copied / "params.yaml") == 0
-        columns = json.loads(told.read_text())[protocol]
+        changed = copied / "params.yaml"
+        changed.write_text(yaml.safe_dump(params))
+        reranked, scores = copied / f"reranked{row['k1']}", copied / f"run{row['k1']}.json"
+        assert run_stage("rerank", *folders, reranked, "--params", changed) == 0
+        assert (
+            run_stage("evaluate", *folders, reranked, scores, "--params", copied / "params.yaml")
+            == 0
+        )
+        columns = json.loads(scores.read_text())[protocol]
         for name in ("global_rk", "dmli_rk", "global_dmli_rk"):
-            for score in ("rank1", "mAP"):
-                assert float(row[f"{name}_{score}"]) == columns[name][score]
+            for metric in ("rank1", "mAP"):
+                assert float(row[f"{name}_{metric}"]) == columns[name][metric]
 
 
 def test_what_combinations_share_is_computed_once(monkeypatch):
     distances = clustered(90, people=9, seed=0)
-    order = np.argsort(distances, axis=1, kind="stable")
-    nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+    nearest = neighbours_of(distances)
     grid = [
         RerankSettings(k1, k2, share) for share in (0.1, 0.9) for k1 in (5, 20) for k2 in (1, 6)
     ]
     calls = []
     for name in ("encode", "mean_of_nearest"):
-        made = getattr(rerank, name)
-        monkeypatch.setattr(
-            rerank, name, lambda *a, made=made, name=name, **k: calls.append(name) or made(*a, **k)
-        )
-    found = sweep_reranking.sweep(
+        function = getattr(reranking, name)
+
+        def counted(*arguments, function=function, name=name):
+            calls.append(name)
+            return function(*arguments)
+
+        monkeypatch.setattr(reranking, name, counted)
+    scores = sweep_reranking.sweep(
         distances[:20, 20:], nearest, Pairs(distances), grid, lambda matrix: matrix[:]
     )
     assert (calls.count("encode"), calls.count("mean_of_nearest")) == (2, 4)
     for settings in grid:
-        whole = rerank(
-            distances[:20, 20:], **vars(nearest), pair_distances=Pairs(distances), settings=settings
-        )
-        np.testing.assert_array_equal(found[settings], whole)
+        expected = rerank(distances[:20, 20:], nearest, Pairs(distances), settings)
+        np.testing.assert_array_equal(scores[settings], expected)
 
 
 def test_a_mixed_matrix_can_be_evaluated_row_by_row():
     distances = clustered(60, people=6, seed=1)
-    order = np.argsort(distances, axis=1, kind="stable")
-    nearest = Neighbours(order, np.take_along_axis(distances, order, 1), distances.max(1))
+    nearest = neighbours_of(distances)
     labels = np.arange(10) % 5, np.arange(50) % 5, np.zeros(10, int), np.ones(50, int)
-    one = RerankSettings(20, 6, 0.3)
-    whole = rerank(
-        distances[:10, 10:], **vars(nearest), pair_distances=Pairs(distances), settings=one
-    )
-    found = sweep_reranking.sweep(
+    settings = RerankSettings(20, 6, 0.3)
+    expected = rerank(distances[:10, 10:], nearest, Pairs(distances), settings)
+    scores = sweep_reranking.sweep(
         distances[:10, 10:],
         nearest,
         Pairs(distances),
-        [one],
+        [settings],
         lambda matrix: evaluate(matrix, *labels),
     )
     np.testing.assert_array_equal(
-        found[one].average_precisions, evaluate(whole, *labels).average_precisions
+        scores[settings].average_precisions, evaluate(expected, *labels).average_precisions
     )
 
 
-def test_what_is_not_told_is_that_of_params(finished, params_file, capsys):
+def test_settings_that_are_not_given_are_those_of_params(finished, params_file, capsys):
     assert run(finished / "features", finished / "distances", "--params", params_file) == 0
     settings = yaml.safe_load(params_file.read_text())["rerank"]
     row = [cell.strip() for cell in capsys.readouterr().out.splitlines()[2].strip("|").split("|")]
@@ -102,7 +103,7 @@ def test_what_is_not_told_is_that_of_params(finished, params_file, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--k1", 20, 500), "set distances.neighbours to "),
         (("--k1", 0), "rerank.k1: got 0, wanted 1 or more"),
@@ -111,7 +112,9 @@ def test_what_is_not_told_is_that_of_params(finished, params_file, capsys):
         (("--params", "none.yaml"), "none.yaml is missing"),
     ],
 )
-def test_mistakes_are_named_and_nothing_is_written(arguments, told, copied, params_file, tmp_path):
+def test_mistakes_are_named_and_nothing_is_written(
+    arguments, message, copied, params_file, tmp_path
+):
     file = copied / "distances/full/neighbours.npz"
     short = {
         name: array[..., :30] if array.ndim > 1 else array for name, array in np.load(file).items()
@@ -126,7 +129,7 @@ def test_mistakes_are_named_and_nothing_is_written(arguments, told, copied, para
         params_file,
         *arguments,
     )
-    assert told in str(code)
+    assert message in str(code)
     assert not (tmp_path / "o.csv").exists()
 
 

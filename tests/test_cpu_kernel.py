@@ -10,7 +10,7 @@ from reid.alignment import SMALLEST_SQUARE
 from reid.distances import cpu_kernel
 from reid.distances.tile import by_torch, fused_distances
 from reid.threads import on_all_cores, one_by_one
-from tests.test_alignment import slow_path
+from tests.twins import slow_path
 
 SIZES = [(1, 1), (1, 5), (6, 1), (7, 33)]
 
@@ -28,8 +28,8 @@ def slow_sweep(half_squares, images, columns):
     out = np.empty((2, images, columns))
     for i in range(images):
         for j in range(columns):
-            own = costs[i::images, j::columns]
-            out[:, i, j] = np.trace(own), slow_path(own)
+            pair = costs[i::images, j::columns]
+            out[:, i, j] = np.trace(pair), slow_path(pair)
     return out
 
 
@@ -47,8 +47,8 @@ def test_the_sweep_is_its_definition(images, columns, stripes):
     product = random_products(images, columns, stripes)
     wanted = slow_sweep(0.5 - 0.5 * product, images, columns)
     np.testing.assert_allclose(sweep(product, images, columns), wanted, rtol=1e-6, atol=1e-6)
-    found = by_torch(torch.from_numpy(0.5 - 0.5 * product), images, columns)
-    np.testing.assert_allclose(np.stack(found), wanted, rtol=1e-6, atol=1e-6)
+    distances = by_torch(torch.from_numpy(0.5 - 0.5 * product), images, columns)
+    np.testing.assert_allclose(np.stack(distances), wanted, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("images", "columns"), SIZES)
@@ -67,9 +67,9 @@ def test_int8_products_are_scaled_by_both_sides(images, columns):
 @pytest.mark.parametrize(("images", "columns"), SIZES)
 def test_bf16_comes_as_bits(images, columns):
     half_squares = torch.from_numpy(random_products(images, columns, 8)).bfloat16()
-    found = sweep(half_squares.view(torch.int16).numpy(), images, columns, base=0, factor=1)
+    distances = sweep(half_squares.view(torch.int16).numpy(), images, columns, base=0, factor=1)
     wanted = slow_sweep(half_squares.float().numpy(), images, columns)
-    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(distances, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_equal_opposite_and_unknown_stripes():
@@ -77,9 +77,9 @@ def test_equal_opposite_and_unknown_stripes():
     distance.
     """
     for product in (1, np.nextafter(np.float32(1), np.float32(2))):
-        found = sweep(np.full((8, 24), product, np.float32), 1, 3)
-        np.testing.assert_allclose(found[0], 8 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
-        np.testing.assert_allclose(found[1], 15 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
+        distances = sweep(np.full((8, 24), product, np.float32), 1, 3)
+        np.testing.assert_allclose(distances[0], 8 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
+        np.testing.assert_allclose(distances[1], 15 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
     opposite = sweep(np.full((8, 24), -1, np.float32), 1, 3)
     np.testing.assert_allclose(
         opposite, [[[8 * np.tanh(1)] * 3], [[15 * np.tanh(1)] * 3]], rtol=1e-6
@@ -90,19 +90,19 @@ def test_equal_opposite_and_unknown_stripes():
 def test_a_pair_has_the_same_bytes_among_any_others():
     """Whether it falls into a vector of columns or into what is left over."""
     product = random_products(3, 37, 8)
-    whole = sweep(product, 3, 37)
+    wanted = sweep(product, 3, 37)
     for first, last in ((0, 1), (5, 12), (16, 37)):
         part = product.reshape(8 * 3, 8, 37)[..., first:last].reshape(8 * 3, -1)
-        np.testing.assert_array_equal(sweep(part, 3, last - first), whole[..., first:last])
+        np.testing.assert_array_equal(sweep(part, 3, last - first), wanted[..., first:last])
 
 
 def test_the_polynomial_is_as_near_as_it_says():
     q = np.linspace(0, 1, 100_001)
-    found = np.sqrt(q) * np.polynomial.polynomial.polyval(
+    fitted = np.sqrt(q) * np.polynomial.polynomial.polyval(
         q, np.array(cpu_kernel.COEFFICIENTS, np.float64)
     )
     assert (
-        np.abs(found - np.tanh(np.sqrt(q))).max() < 3.5e-8
+        np.abs(fitted - np.tanh(np.sqrt(q))).max() < 3.5e-8
     )  # with coefficients rounded to float32
     exact = np.polynomial.polynomial.polyval(q, cpu_kernel.fit(7, np.float64))
     assert np.abs(np.sqrt(q) * exact - np.tanh(np.sqrt(q))).max() < 4e-9

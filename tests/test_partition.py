@@ -1,4 +1,4 @@
-"""Blocks cover every pair once, whoever they are dealt to, and are dealt evenly."""
+"""Blocks cover every pair once, for any number of processes, in even shares."""
 
 import numpy as np
 import pytest
@@ -38,27 +38,26 @@ def test_pairs_of_a_panel_with_itself_by_hand():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 50])
-def test_all_blocks_are_dealt_once(count):
+def test_every_block_is_in_one_share(count):
     shared = partition.within(partition.panels(1633, 4096, 128), 128)
-    hands = [partition.dealt(shared, rank, count) for rank in range(count)]
-    assert sorted(str(block) for hand in hands for block in hand) == sorted(map(str, shared))
+    shares = [partition.balanced_share(shared, rank, count) for rank in range(count)]
+    assert sorted(str(block) for share in shares for block in share) == sorted(map(str, shared))
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
 @pytest.mark.parametrize("images", [15_913, 82_161])
 def test_shares_are_even(images, count):
     shared = partition.within(partition.panels(images, 4096, 128), 128)
-    loads = [
-        sum(block.pairs for block in partition.dealt(shared, rank, count)) for rank in range(count)
-    ]
+    shares = [partition.balanced_share(shared, rank, count) for rank in range(count)]
+    loads = [sum(block.pairs for block in share) for share in shares]
     assert max(loads) < 1.1 * sum(loads) / count
 
 
-def test_a_hand_is_in_the_order_of_its_rows():
-    """So that a panel of rows is made ready once: the second process has the smaller blocks."""
+def test_a_share_is_in_the_order_of_its_rows():
+    """So that a panel of rows is read once: the second process has the smaller blocks."""
     sizes = (9, 1, 4, 4)
     one, two, three, four = (
         Block(slice(row, row + 1), slice(0, 1), False, pairs) for row, pairs in enumerate(sizes)
     )
-    assert partition.dealt([one, two, three, four], 0, 2) == [one]
-    assert partition.dealt([four, three, two, one], 1, 2) == [two, three, four]
+    assert partition.balanced_share([one, two, three, four], 0, 2) == [one]
+    assert partition.balanced_share([four, three, two, one], 1, 2) == [two, three, four]
