@@ -217,15 +217,11 @@ def _features(folder: Path) -> tuple[Features, Features]:
 
 
 def _settings(folder: Path) -> DistanceSettings:
-    return config.settings(
-        DistanceSettings, config.section(config.read(folder / PARAMS), "distances"), "distances"
-    )
+    return config.load(DistanceSettings, config.read(folder / PARAMS), "distances")
 
 
 def _rerank(folder: Path) -> RerankSettings:
-    return config.settings(
-        RerankSettings, config.section(config.read(folder / PARAMS), "rerank"), "rerank"
-    )
+    return config.load(RerankSettings, config.read(folder / PARAMS), "rerank")
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from tqdm import tqdm
 from reid import images
 from reid.arrays import features
 from reid.arrays.npy import ArrayFile
+from reid.cpu.threads import on_all_cores, one_by_one
 from reid.model import Network
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
 from reid.runtime.settings import Count, settings_class
-from reid.threads import on_all_cores, one_by_one
 
 
 @settings_class

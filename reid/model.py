@@ -13,7 +13,7 @@ import difflib
 import json
 import pickle
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 

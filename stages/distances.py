@@ -9,7 +9,7 @@ from reid.arrays import features
 from reid.distances import all_pairs, resources
 from reid.distances.compare import Comparison
 from reid.distances.settings import DistanceSettings
-from reid.runtime import cli, config, distributed
+from reid.runtime import config, distributed
 from reid.runtime.device import choose_device
 
 
@@ -23,16 +23,14 @@ def main() -> None:
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
 
-    settings = config.settings(
-        DistanceSettings, config.section(config.read(args.params), "distances"), "distances"
-    )
+    settings = config.load(DistanceSettings, config.read(args.params), "distances")
     comparison = Comparison(settings, choose_device(settings.device))
     gallery, queries = features.read_protocols(args.features)
     estimated = resources.estimate(gallery, list(queries.values()), settings)
     if distributed.rank() == 0:
         print(estimated)
     resources.check(estimated, settings, args.out)
-    with cli.whole(args.out, distributed.wait) as out:
+    with distributed.shared_output(args.out) as out:
         all_pairs.write_distances(gallery, queries, comparison, out)
 
 

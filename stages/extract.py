@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 
 from reid import model, prepared
+from reid.arrays.names import SPLITS
 from reid.extraction import ExtractSettings, extract
 from reid.runtime import config, distributed
 from reid.runtime.device import choose_device
-
-SPLITS = ("query", "query_partial", "gallery")
 
 
 def main() -> None:

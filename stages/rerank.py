@@ -23,9 +23,7 @@ def main() -> None:
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
 
-    settings = config.settings(
-        RerankSettings, config.section(config.read(args.params), "rerank"), "rerank"
-    )
+    settings = config.load(RerankSettings, config.read(args.params), "rerank")
     gallery = features.read(args.features / "gallery")
     with cli.atomic_output(args.out) as out:
         for protocol in matrices.protocols_in(args.distances):

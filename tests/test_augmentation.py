@@ -13,6 +13,7 @@ from reid import images
 from reid.runtime.errors import InputError
 from reid.training import augmentation
 from reid.training.augmentation import AugmentSettings, augment, crop, draw
+from tests.conftest import make_settings
 
 PAPERS = AugmentSettings("enlarge", 0.0)
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
@@ -215,5 +216,5 @@ def test_enlarged_images_that_do_not_belong_are_refused():
 
 @pytest.mark.parametrize("values", [("centre", 0.0), ("pad", -0.1), ("pad", 1.1), ("", math.nan)])
 def test_settings_out_of_range_are_refused(values):
-    with pytest.raises(InputError, match="wanted a crop of enlarge, pad, none, and a probability"):
-        AugmentSettings(*values)
+    with pytest.raises(InputError, match=r"`train\.(crop|erasing)`: got .*, wanted"):
+        make_settings(AugmentSettings, "train", *values)

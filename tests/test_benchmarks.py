@@ -11,11 +11,12 @@ import pytest
 from benchmarks import clusters, precisions, steps, table, textbook, training
 from benchmarks.__main__ import STEPS, write_params
 from reid.arrays import features
+from reid.arrays.features import Identities
 from reid.distances.all_pairs import DistanceSettings
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.results.metrics import evaluate
 from tests.test_reranking import Pairs, clustered
-from tests.test_tiles import expected, random_stripes
+from tests.test_tile import expected, random_stripes
 
 TINY = clusters.Size(people=4, cameras=3, queries=8, gallery=40, distractors=8)
 
@@ -46,7 +47,7 @@ def test_textbook_evaluation_is_that_of_the_library():
         rng.integers(1, 4, 20),
         rng.integers(1, 4, 60),
     )
-    found = evaluate(distances, *labels)
+    found = evaluate(distances, Identities(*labels[::2]), Identities(*labels[1::2]))
     for evaluated in (
         textbook.evaluate(distances, *labels),
         textbook.evaluate_loop(distances, *labels),

@@ -21,7 +21,7 @@ from reid.runtime.errors import InputError
 from reid.training import identity
 from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
 from reid.training.stop_requests import Stopped, StopRequests
-from tests.conftest import ROOT, longer, run_stage
+from tests.conftest import ROOT, longer, make_settings, run_stage
 
 KILLS = 6  # of each of two rows
 
@@ -51,7 +51,7 @@ def test_killed_again_and_again_it_ends_with_the_bytes_of_an_unbroken_run(
 ):
     rng = np.random.default_rng()
     settings = longer(params, 0.0, tmp_path / "params.yaml")  # saved after each step
-    arguments = (finished / "data", tmp_path / "broken", loss, settings, tmp_path)
+    arguments = (finished / "data/train", tmp_path / "broken", loss, settings, tmp_path)
     for _ in range(KILLS):
         before = saved_at(tmp_path)
         child = processes.Process(target=train, args=arguments)
@@ -66,7 +66,9 @@ def test_killed_again_and_again_it_ends_with_the_bytes_of_an_unbroken_run(
         assert child.exitcode == -signal.SIGKILL
         assert not (tmp_path / "broken").exists()
     run_to_the_end(processes, *arguments)
-    run_to_the_end(processes, finished / "data", tmp_path / "unbroken", loss, settings, tmp_path)
+    run_to_the_end(
+        processes, finished / "data/train", tmp_path / "unbroken", loss, settings, tmp_path
+    )
     assert bytes_of(tmp_path / "broken") == bytes_of(tmp_path / "unbroken")
     assert json.loads((tmp_path / "broken/training.json").read_text())["resumed"] == KILLS
     assert json.loads((tmp_path / "unbroken/training.json").read_text())["resumed"] == 0
@@ -90,7 +92,7 @@ def test_a_signal_saves_the_checkpoint_and_the_same_command_goes_on(
 ):
     settings = longer(params, 60.0, tmp_path / "params.yaml")  # nothing is saved but at the signal
     cell = ("--dataset", "synthetic", "--loss", "ls", "--seed", "0", "--params", str(settings))
-    folders = (str(finished / "data"), str(tmp_path / "out"))
+    folders = (str(finished / "data/train"), str(tmp_path / "out"))
     command = [sys.executable, "-m", "stages.train", *folders, *cell]
     environment = {**os.environ, "DVC_ROOT": str(tmp_path), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
@@ -272,5 +274,5 @@ def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
 
 @pytest.mark.parametrize("minutes", [-1.0, float("nan"), float("inf")])
 def test_minutes_out_of_range_are_refused(minutes):
-    with pytest.raises(InputError, match=r"resume\.minutes in params"):
-        ResumeSettings(minutes)
+    with pytest.raises(InputError, match=r"`resume\.minutes`: got"):
+        make_settings(ResumeSettings, "resume", minutes)

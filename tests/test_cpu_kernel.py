@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from reid.alignment import SMALLEST_SQUARE
+from reid.cpu.threads import on_all_cores, one_by_one
 from reid.distances import cpu_kernel
 from reid.distances.tile import by_torch, fused_distances
-from reid.threads import on_all_cores, one_by_one
 from tests.twins import slow_path
 
 SIZES = [(1, 1), (1, 5), (6, 1), (7, 33)]

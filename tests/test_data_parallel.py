@@ -148,7 +148,7 @@ def stage(processes, data, out, params, root):
 
 def test_the_stage_stops_and_goes_on_as_two_processes(finished, params, tmp_path):
     settings = longer(params, 60.0, tmp_path / "params.yaml")
-    stopped = stage(2, finished / "data", tmp_path / "out", settings, tmp_path)
+    stopped = stage(2, finished / "data/train", tmp_path / "out", settings, tmp_path)
     stderr = ""
     while "loss" not in stderr:  # in the bar, after the first epoch
         stderr += stopped.stderr.read(1)
@@ -158,7 +158,7 @@ def test_the_stage_stops_and_goes_on_as_two_processes(finished, params, tmp_path
     assert "SIGTERM: checkpoint saved" in stderr
     assert "Traceback" not in stderr
     for out in ("out", "unbroken"):
-        done = stage(2, finished / "data", tmp_path / out, settings, tmp_path)
+        done = stage(2, finished / "data/train", tmp_path / out, settings, tmp_path)
         stderr = done.communicate()[1]
         assert done.returncode == 0, stderr
     for name in ("model.safetensors", "history.csv"):

@@ -25,7 +25,7 @@ from reid.alignment import shortest_path, straight
 from reid.arrays.features import Features
 from reid.distances import compare, gpu_kernel
 from reid.distances.settings import DistanceSettings
-from reid.threads import one_by_one
+from reid.cpu.threads import one_by_one
 from tests.twins import all_costs
 
 gpu_kernel.ROWS = gpu_kernel.COLUMNS = 4  # small, because the interpreter is slow

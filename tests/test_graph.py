@@ -1,4 +1,5 @@
-"""dvc.yaml is the truth: what a stage imports lies under its deps, and imports run one way: stages and tools -> a wing -> what wings share -> runtime.
+"""dvc.yaml is the truth: what a stage imports lies under its deps. And imports run one way: stages
+and tools -> a wing -> what wings share -> runtime.
 """
 
 import ast

@@ -364,8 +364,8 @@ def test_market1501_as_its_authors_distribute_it(clone, tmp_path, monkeypatch):
     settings = {
         "tables.datasets": "[synthetic,market1501]", "dataset": "market1501", "loss": "ls",
         "prepare.allow_incomplete": "true", "model.weights": "none", "model.trunk": "resnet18",
-        "model.last_layer": "layer2", "model.height": "64", "model.width": "32", "train.epochs": "1",
-        "train.people": "2",
+        "model.last_layer": "layer2", "model.height": "64", "model.width": "32",
+        "train.epochs": "1", "train.people": "2",
     }  # fmt: skip
     ran = clone.ran(
         "dvc", "exp", "run", "report", *(f"-S{key}={value}" for key, value in settings.items())

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from reid import jit
 from reid.arrays.matrices import row_sum
 from reid.arrays.neighbours import Neighbours
+from reid.cpu import jit
 from reid.reranking import k_reciprocal
 from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank

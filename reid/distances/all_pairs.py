@@ -41,7 +41,7 @@ def write_distances(
     `out` is created by process 0 and seen by all. The gallery is compared with itself once.
     """
     shapes = {protocol: (len(images), len(gallery)) for protocol, images in queries.items()}
-    distributed.made(
+    distributed.create_shared_folder(
         out,
         lambda: [matrices.create(out / name, DISTANCES, shape) for name, shape in shapes.items()],
     )
@@ -142,7 +142,7 @@ def _panels(images: int, settings: DistanceSettings) -> list[slice]:
 
 def _share(blocks: list[Block]) -> list[Block]:
     """This process's share of the blocks."""
-    return partition.balanced_share(blocks, distributed.rank(), distributed.count())
+    return partition.balanced_share(blocks, distributed.rank(), distributed.world_size())
 
 
 def _compared(
@@ -184,11 +184,11 @@ def _merge(
 
 def _gather(lists: dict[str, NearestLists]) -> None:
     """Merge all processes' lists into process 0's, a slice of images at a time."""
-    if distributed.count() == 1:
+    if distributed.world_size() == 1:
         return
     for nearest in lists.values():
-        nearest.largest[:] = distributed.largest(nearest.largest)
+        nearest.largest[:] = distributed.all_max(nearest.largest)
         for rows in slices(0, len(nearest.keys), partition.PANEL):
-            gathered = distributed.gathered(nearest.keys[rows])
+            gathered = distributed.gather(nearest.keys[rows])
             if gathered:
                 nearest.merge(rows, gathered)

@@ -14,11 +14,11 @@ from torch.nn.functional import normalize
 
 from reid.arrays.features import Features
 from reid.arrays.names import DISTANCES
+from reid.cpu.threads import on_all_cores, one_by_one
 from reid.distances import partition
 from reid.distances.settings import DistanceSettings
 from reid.distances.tile import Operand, Tile, empty, fused_distances, operand
 from reid.runtime.errors import InputError
-from reid.threads import on_all_cores, one_by_one
 
 Progress = Callable[[int], None]  # called with numbers of pairs
 

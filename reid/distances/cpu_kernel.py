@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import overload
 from numpy.polynomial import Chebyshev, Polynomial
 
-from reid.jit import compiled as compiled_with
+from reid.cpu.jit import compiled as compiled_with
 
 # of (d / 2)^2; not imported: cached machine code does not follow changes in other files
 SMALLEST = np.float32(2.5e-13)

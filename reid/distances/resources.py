@@ -55,7 +55,7 @@ def estimate(gallery: Features, queries: list[Features], settings: DistanceSetti
     Features are memory-mapped and not counted. Each process has lists of all images, for the pairs
     of its share.
     """
-    processes_here = distributed.on_this_host()
+    processes_here = distributed.local_world_size()
     counts = [len(images) for images in queries]
     most = max(counts)
     per_image = len(RERANKED) * settings.neighbours
@@ -70,7 +70,7 @@ def estimate(gallery: Features, queries: list[Features], settings: DistanceSetti
             4 * len(DISTANCES) * count * len(gallery) + 12 * per_image * (count + len(gallery))
             for count in counts
         ),
-        processes=distributed.count(),
+        processes=distributed.world_size(),
         processes_here=processes_here,
     )
 

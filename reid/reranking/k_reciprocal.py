@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 from scipy.sparse import csr_array
 
-from reid.jit import compiled, in_threads
+from reid.cpu.jit import compiled, in_threads
 
 IMAGES_AT_ONCE = 512
 

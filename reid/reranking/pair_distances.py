@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from reid.arrays.features import Features
-from reid.jit import compiled, in_threads
+from reid.cpu.jit import compiled, in_threads
 from reid.reranking.rerank import PairDistances
 
 SMALLEST_SQUARE = 1e-12  # of a distance of stripes, as in `reid.alignment`, which needs torch

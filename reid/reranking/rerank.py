@@ -7,7 +7,6 @@ distances, and no step is larger than [Q, G].
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from reid.arrays.matrices import Matrix, RowMatrix
 from reid.arrays.neighbours import Neighbours
 from reid.arrays.npy import ArrayFile
-from reid.jit import in_threads
+from reid.cpu.jit import in_threads
 from reid.reranking import k_reciprocal
 from reid.runtime.errors import InputError
 from reid.runtime.settings import Count, Fraction, settings_class

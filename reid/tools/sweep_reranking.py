@@ -18,6 +18,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from reid.arrays import features, matrices, neighbours
+from reid.arrays.features import Identities
 from reid.arrays.matrices import Matrix
 from reid.arrays.names import PROTOCOLS, RERANKED
 from reid.arrays.neighbours import Neighbours
@@ -28,6 +29,7 @@ from reid.results import metrics
 from reid.results.metrics import EvaluateSettings, Scores
 from reid.runtime import cli, config
 from reid.runtime.errors import InputError
+from reid.runtime.settings import make
 
 
 def sweep(
@@ -79,7 +81,7 @@ def table(
         )
     gallery = features.read(folders[0] / "gallery")
     queries = features.read(folders[0] / PROTOCOLS[protocol])
-    labels = queries.pids, gallery.pids, queries.camids, gallery.camids
+    sides = [Identities(side.pids, side.camids) for side in (queries, gallery)]
     distances = matrices.read_all(folders[1] / protocol, (len(queries), len(gallery)))
     nearest = neighbours.read(folders[1] / protocol / "neighbours.npz")
     rows = {reranking: dict(vars(reranking)) for reranking in grid}
@@ -87,7 +89,7 @@ def table(
 
         def score(matrix: Matrix) -> Scores:
             bar.update()
-            return metrics.score(matrix, *labels, settings)
+            return metrics.score(matrix, *sides, settings)
 
         for name in RERANKED:
             pairs = pair_distances(name, queries, gallery)
@@ -102,14 +104,17 @@ def main() -> None:
     """Parse the command line, print the table, and write it to `--out` where that is given."""
     args = _parser().parse_args()
     params = config.read(args.params)
-    default = vars(config.settings(RerankSettings, config.section(params, "rerank"), "rerank"))
+    default = vars(config.load(RerankSettings, params, "rerank"))
     values = [getattr(args, name) or [value] for name, value in default.items()]
-    grid = [RerankSettings(*chosen) for chosen in dict.fromkeys(itertools.product(*values))]
-    settings = config.settings(EvaluateSettings, config.section(params, "evaluate"), "evaluate")
+    grid = [
+        make(RerankSettings, dict(zip(default, chosen, strict=True)), "rerank")
+        for chosen in dict.fromkeys(itertools.product(*values))
+    ]
+    settings = config.load(EvaluateSettings, params, "evaluate")
     rows = table((args.features, args.distances), args.protocol, grid, settings)
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
     if args.out:
-        with cli.whole(args.out) as out, out.open("w", newline="") as file:
+        with cli.atomic_output(args.out) as out, out.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
