@@ -79,10 +79,10 @@ def test_more_processes_than_panels_started_by_torchrun(finished, params_file, t
 
 
 def test_one_that_fails_stops_all_with_its_message_and_nothing_is_left(copied, small_steps):
-    pack = bytearray((copied / "data/gallery.zip").read_bytes())
+    pack = bytearray((copied / "data/gallery/images.zip").read_bytes())
     last = pack.rfind(b"\xff\xd8\xff")  # in the second process's share
     pack[last + 300 : last + 400] = bytes(100)
-    (copied / "data/gallery.zip").write_bytes(pack)
+    (copied / "data/gallery/images.zip").write_bytes(pack)
     arguments = (
         copied / "data",
         copied / "model/model.safetensors",

@@ -29,7 +29,7 @@ SUMMARY = Summary(seconds=12.34, images_per_second=56.78, processes=2, resumed=1
 
 def split_of(folder, images=IMAGES, name="train"):
     prepared.write(folder, {name: images})
-    return prepared.read(folder, name)
+    return prepared.read(folder / name)
 
 
 def test_fingerprint_is_the_sha256_of_one_line_an_image(tmp_path):
@@ -181,7 +181,7 @@ def test_a_training_comes_back_from_its_file(tmp_path):
     provenance.write(tmp_path / "training.json", content)
     assert training_json.read(tmp_path / "training.json") == content
     assert content["data"] == {
-        "fingerprint": provenance.fingerprint(prepared.read(tmp_path / "data", "train")),
+        "fingerprint": provenance.fingerprint(prepared.read(tmp_path / "data/train")),
         "people": 2,
         "images": 3,
     }
@@ -207,7 +207,7 @@ def contents(tmp_path_factory):
     """What is written of a trained and of a converted model."""
     folder = tmp_path_factory.mktemp("contents")
     trained = provenance.training(split_of(folder / "data"), 5, CPU, SUMMARY)
-    return {"trained": trained, "converted": provenance.converted(folder / "data/train.zip", 1)}
+    return {"trained": trained, "converted": provenance.converted(folder / "data/train/images.zip", 1)}
 
 
 CHANGES = [
