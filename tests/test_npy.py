@@ -1,4 +1,4 @@
-"""Files that are filled by rows and columns are what numpy would have saved; what reading checks."""
+"""Files filled by rows and columns are what numpy would have saved; and what reading checks."""
 
 import numpy as np
 import pytest
