@@ -138,6 +138,14 @@ def test_small_whole_numbers_become_int64(folder):
     assert features.read_identities(folder).pids.dtype == np.int64
 
 
+def test_protocols_are_read_with_the_queries_that_there_are(folder, tmp_path):
+    (tmp_path / "gallery").symlink_to(folder)
+    gallery, queries = features.read_protocols(tmp_path)
+    assert (len(gallery), list(queries)) == (3, ["full"])
+    (tmp_path / "query_partial").symlink_to(folder)
+    assert list(features.read_protocols(tmp_path)[1]) == ["full", "partial"]
+
+
 def test_queries_and_gallery_of_different_models_are_named(folder, tmp_path):
     written = features.create(tmp_path / "gallery", np.array([1]), np.array([1]), 6, (8, 4))
     written.global_features[:], written.stripes[:] = 1, 1

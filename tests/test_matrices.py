@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from reid.arrays import matrices
+from reid.arrays.names import COLUMNS
 from reid.runtime.errors import InputError
 
 
@@ -36,6 +37,7 @@ def test_files_filled_by_rows_in_any_order(tmp_path):
 def test_columns_are_in_the_tables_order(folder, tmp_path):
     matrices.create(tmp_path / "reranked", ("global", "dmli", "global_dmli"), (2, 3))
     columns = matrices.read_columns(folder, tmp_path / "reranked", (2, 3))
+    assert tuple(columns) == COLUMNS
     assert list(columns) == [
         "global",
         "local",

@@ -43,10 +43,7 @@ def test_scores_are_those_of_the_stages(protocol, copied, params_file, tmp_path,
         changed.write_text(yaml.safe_dump(params))
         reranked, scores = copied / f"reranked{row['k1']}", copied / f"run{row['k1']}.json"
         assert run_stage("rerank", *folders, reranked, "--params", changed) == 0
-        assert (
-            run_stage("evaluate", *folders, reranked, scores, "--params", copied / "params.yaml")
-            == 0
-        )
+        assert run_stage("evaluate", *folders, reranked, scores, "--params", changed) == 0
         columns = json.loads(scores.read_text())[protocol]
         for name in ("global_rk", "dmli_rk", "global_dmli_rk"):
             for metric in ("rank1", "mAP"):
