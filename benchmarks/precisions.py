@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from reid.arrays.features import Features
+from reid.arrays.features import Features, Identities
 from reid.arrays.names import DISTANCES
 from reid.distances import all_pairs
 from reid.distances.compare import Comparison
@@ -35,6 +35,6 @@ def scores(
     for name, nearest in lists.items():
         pairs = pair_distances(name, queries, gallery)
         columns[f"{name}_rk"] = rerank(columns[name], nearest, pairs, reranking)
-    labels = queries.pids, gallery.pids, queries.camids, gallery.camids
-    percent = {name: percentages(evaluate(matrix, *labels)) for name, matrix in columns.items()}
+    sides = [Identities(side.pids, side.camids) for side in (queries, gallery)]
+    percent = {name: percentages(evaluate(matrix, *sides)) for name, matrix in columns.items()}
     return {name: {key: percent[name][key] for key in ("rank1", "mAP")} for name in percent}

@@ -12,10 +12,10 @@ from benchmarks import clusters, precisions, steps, table, textbook, training
 from benchmarks.__main__ import STEPS, write_params
 from reid.arrays import features
 from reid.arrays.features import Identities
-from reid.distances.all_pairs import DistanceSettings
+from reid.distances.settings import DistanceSettings
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.results.metrics import evaluate
-from tests.test_reranking import Pairs, clustered
+from tests.test_reranking import Pairs, clustered, neighbours_of
 from tests.test_tile import expected, random_stripes
 
 TINY = clusters.Size(people=4, cameras=3, queries=8, gallery=40, distractors=8)
@@ -32,9 +32,8 @@ def test_textbook_distances_are_those_of_the_library():
 @pytest.mark.parametrize("k2", [1, 6])
 def test_textbook_re_ranking_is_that_of_the_library(k2):
     square = clustered(80, people=5, seed=3)
-    order = np.argsort(square, axis=1, kind="stable")
-    lists = order, np.take_along_axis(square, order, 1), square.max(1)
-    found = rerank(square[:9, 9:], *lists, Pairs(square), RerankSettings(20, k2, 0.3))
+    settings = RerankSettings(20, k2, 0.3)
+    found = rerank(square[:9, 9:], neighbours_of(square), Pairs(square), settings)
     np.testing.assert_allclose(textbook.rerank(square, 9, 20, k2, 0.3), found, atol=1e-5)
 
 

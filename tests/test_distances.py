@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid.arrays.features import Features
+from reid.arrays.features import Features, Identities
 from reid.arrays.names import DISTANCES, RERANKED
 from reid.distances import all_pairs, partition
 from reid.distances.compare import Comparison, compare_across, compare_within, row_panel
@@ -12,6 +12,7 @@ from reid.distances.settings import DistanceSettings
 from reid.reranking.pair_distances import pair_distances
 from reid.results.metrics import evaluate
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 from tests.test_neighbours import assert_equal, slow_neighbours
 from tests.twins import slow_costs, slow_path
 
@@ -160,13 +161,13 @@ def clustered_features(images, people, seed):
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_a_lower_precision_hardly_moves_ranks(precision):
     queries, gallery = clustered_features(60, 20, 1), clustered_features(300, 30, 2)
-    labels = queries.pids, gallery.pids, queries.camids, gallery.camids
+    sides = [Identities(side.pids, side.camids) for side in (queries, gallery)]
     exact, _, _ = compute(queries, gallery, DistanceSettings(30, 64, 64, "fp32", "cpu"))
     close, _, _ = compute(queries, gallery, DistanceSettings(30, 64, 64, precision, "cpu"))
     np.testing.assert_array_equal(close["global"], exact["global"])
     for name in ("local", "dmli"):
         np.testing.assert_allclose(close[name], exact[name], rtol=0, atol=0.03)
-        wanted, scores = evaluate(exact[name], *labels), evaluate(close[name], *labels)
+        wanted, scores = evaluate(exact[name], *sides), evaluate(close[name], *sides)
         assert 0.3 < wanted.cmc[0] < 1
         assert abs(wanted.cmc[0] - scores.cmc[0]) <= 1 / 60
         assert abs(wanted.mAP - scores.mAP) < 0.005
@@ -174,26 +175,19 @@ def test_a_lower_precision_hardly_moves_ranks(precision):
 
 def test_an_unknown_precision_and_int8_on_a_gpu_are_refused():
     with pytest.raises(
-        InputError, match=r"distances.precision .* got 'fp16', wanted one of fp32, bf16, int8"
+        InputError, match=r"`distances\.precision`: got 'fp16', wanted one of 'fp32'"
     ):
-        DistanceSettings(1, 1, 1, "fp16", "cpu")
+        make_settings(DistanceSettings, "distances", 1, 1, 1, "fp16", "cpu")
     with pytest.raises(InputError, match="int8 is for the CPU"):
         Comparison(DistanceSettings(1, 1, 1, "int8", "cuda"), torch.device("cuda"))
 
 
 @pytest.mark.parametrize("field", ["neighbours", "tile_rows", "tile_columns"])
 def test_numbers_below_one_are_refused(field):
-    with pytest.raises(InputError, match="at least 1"):
-        DistanceSettings(
-            **{
-                "neighbours": 1,
-                "tile_rows": 1,
-                "tile_columns": 1,
-                "precision": "fp32",
-                "device": "cpu",
-                field: 0,
-            }
-        )
+    values = {"neighbours": 1, "tile_rows": 1, "tile_columns": 1, "precision": "fp32"}
+    values |= {"device": "cpu", field: 0}
+    with pytest.raises(InputError, match=rf"`distances\.{field}`: got 0, wanted at least 1"):
+        make_settings(DistanceSettings, "distances", *values.values())
 
 
 def test_neighbours_are_alike_in_two_runs():
@@ -251,7 +245,7 @@ def test_a_panel_within_itself_is_what_it_is_across():
 
 def test_processes_count_their_pairs_as_all_of_them_do(monkeypatch):
     settings = DistanceSettings(5, 8, 8, "fp32", "cpu")
-    monkeypatch.setattr(all_pairs.distributed, "count", lambda: 3)
+    monkeypatch.setattr(all_pairs.distributed, "world_size", lambda: 3)
     shares = []
     for rank in range(3):
         monkeypatch.setattr(all_pairs.distributed, "rank", lambda rank=rank: rank)

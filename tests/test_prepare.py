@@ -219,7 +219,7 @@ def test_the_benchmarks_settings_are_exact(tmp_path):
         "", tmp_path / "out", source={"reader": "synthetic", **SYNTHETIC, "colour": 1}
     )
     assert "datasets.market1501.source" in message
-    assert "unknown: colour" in message
+    assert "source.colour` is unknown" in message
 
 
 def test_missing_folder(tmp_path):
@@ -278,16 +278,18 @@ def test_unknown_dataset_reader_and_keys(small, tmp_path):
     assert "market1501, dukemtmcreid, cuhk03, msmt17, " in message
     for source in ({}, "market1501", {"reader": ["market1501"]}):
         assert "wanted `reader:`" in refused(small.parent, out, source=source)
-    assert "unknown: boxes; its keys are exactly reader, distractors_500k." in refused(
-        small.parent, out, source={**MARKET, "boxes": "detected"}
+    assert (
+        "source.boxes` is unknown; the keys of `datasets.market1501.source` are reader,"
+        in refused(small.parent, out, source={**MARKET, "boxes": "detected"})
     )
-    assert "missing: distractors_500k; " in refused(
+    assert "`datasets.market1501.source.distractors_500k` is missing" in refused(
         small.parent, out, source={"reader": "market1501"}
     )
-    assert "unknown: split; its keys are exactly reader." in refused(
-        small.parent, out, source={"reader": "dukemtmcreid", "split": 0}
+    assert (
+        "source.split` is unknown; the keys of `datasets.market1501.source` are reader."
+        in refused(small.parent, out, source={"reader": "dukemtmcreid", "split": 0})
     )
-    assert "unknown: seed" in refused(small.parent, out, seed=1)
+    assert "`prepare.seed` is unknown" in refused(small.parent, out, seed=1)
 
 
 def test_a_failed_run_leaves_the_earlier_output(small, tmp_path):

@@ -207,7 +207,10 @@ def contents(tmp_path_factory):
     """What is written of a trained and of a converted model."""
     folder = tmp_path_factory.mktemp("contents")
     trained = provenance.training(split_of(folder / "data"), 5, CPU, SUMMARY)
-    return {"trained": trained, "converted": provenance.converted(folder / "data/train/images.zip", 1)}
+    return {
+        "trained": trained,
+        "converted": provenance.converted(folder / "data/train/images.zip", 1),
+    }
 
 
 CHANGES = [

@@ -17,6 +17,7 @@ from reid.reranking import k_reciprocal
 from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 from tests.twins import slow_path
 
 PAPER = RerankSettings(k1=20, k2=6, lambda_value=0.3)
@@ -306,4 +307,4 @@ def test_neighbours_of_other_features():
 )
 def test_settings_out_of_range(k1, k2, share, named):
     with pytest.raises(InputError, match=f"rerank.{named}"):
-        RerankSettings(k1, k2, share)
+        make_settings(RerankSettings, "rerank", k1, k2, share)

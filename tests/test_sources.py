@@ -186,7 +186,10 @@ def test_partial_queries_are_those_of_the_test_set_alone(market, tmp_path):
     assert prepare(tmp_path, MARKET) == 0
     alone = (tmp_path / "out" / "query_partial" / "images.zip").read_bytes()
     (tmp_path / "out").rename(tmp_path / "alone")
-    assert prepare(tmp_path, {"reader": "combined", "train": {"same": MARKET}, "test": MARKET}) == 0
+    assert (
+        prepare(tmp_path, {"reader": "combined", "train": {"same": MARKET}, "test": dict(MARKET)})
+        == 0
+    )
     assert (tmp_path / "out" / "query_partial" / "images.zip").read_bytes() == alone
 
 
@@ -199,15 +202,16 @@ def test_combined_errors_name_the_part(market, tmp_path):
     for part, told in (
         (partial, "`datasets.it.source.train.a` in params.yaml gives no image for train"),
         ({"reader": "mars"}, "`datasets.it.source.train.a` in params.yaml: got {'reader': 'mars'}"),
-        ({**MARKET, "boxes": 1}, "`datasets.it.source.train.a` in params.yaml: unknown: boxes"),
+        ({**MARKET, "boxes": 1}, "`datasets.it.source.train.a.boxes` is unknown"),
         ("market1501", "`datasets.it.source.train.a` in params.yaml: got 'market1501'"),
     ):
         assert told in prepare(
             tmp_path, {"reader": "combined", "train": {"a": part}, "test": MARKET}
         )
-    both = {"reader": "combined", "train": {"a": MARKET}, "test": MARKET}
-    assert "unknown: seed; its keys are exactly reader, train, test" in prepare(
-        tmp_path, {**both, "seed": 0}
+    both = {"reader": "combined", "train": {"a": MARKET}, "test": dict(MARKET)}
+    assert (
+        "`datasets.it.source.seed` is unknown; the keys of `datasets.it.source` are reader,"
+        in prepare(tmp_path, {**both, "seed": 0})
     )
     assert "hide its settings from DVC" in prepare(tmp_path, {**both, "test": "market1501"})
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from reid.arrays.features import Identities
 from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.results.metrics import evaluate
@@ -77,7 +78,10 @@ def test_what_combinations_share_is_computed_once(monkeypatch):
 def test_a_mixed_matrix_can_be_evaluated_row_by_row():
     distances = clustered(60, people=6, seed=1)
     nearest = neighbours_of(distances)
-    labels = np.arange(10) % 5, np.arange(50) % 5, np.zeros(10, int), np.ones(50, int)
+    sides = [
+        Identities(np.arange(10) % 5, np.zeros(10, int)),
+        Identities(np.arange(50) % 5, np.ones(50, int)),
+    ]
     settings = RerankSettings(20, 6, 0.3)
     expected = rerank(distances[:10, 10:], nearest, Pairs(distances), settings)
     scores = sweep_reranking.sweep(
@@ -85,10 +89,10 @@ def test_a_mixed_matrix_can_be_evaluated_row_by_row():
         nearest,
         Pairs(distances),
         [settings],
-        lambda matrix: evaluate(matrix, *labels),
+        lambda matrix: evaluate(matrix, *sides),
     )
     np.testing.assert_array_equal(
-        scores[settings].average_precisions, evaluate(expected, *labels).average_precisions
+        scores[settings].average_precisions, evaluate(expected, *sides).average_precisions
     )
 
 
@@ -103,9 +107,9 @@ def test_settings_that_are_not_given_are_those_of_params(finished, params_file, 
     ("arguments", "message"),
     [
         (("--k1", 20, 500), "set distances.neighbours to "),
-        (("--k1", 0), "rerank.k1: got 0, wanted 1 or more"),
-        (("--k2", -1), "rerank.k2: got -1"),
-        (("--lambda-value", 0.3, 1.5), r"rerank.lambda_value: got 1.5, wanted a number in [0, 1]"),
+        (("--k1", 0), "`rerank.k1`: got 0, wanted at least 1"),
+        (("--k2", -1), "`rerank.k2`: got -1"),
+        (("--lambda-value", 0.3, 1.5), "`rerank.lambda_value`: got 1.5, wanted at most 1"),
         (("--params", "none.yaml"), "none.yaml is missing"),
     ],
 )

@@ -17,6 +17,7 @@ from reid.datasets.synthetic.people import dress
 from reid.datasets.synthetic.picture import draw_shot
 from reid.datasets.synthetic.reader import draw
 from reid.runtime.errors import InputError
+from tests.conftest import make_settings
 
 SETTINGS = benchmark.SyntheticSettings(
     reader="synthetic", seed=3, train_people=4, test_people=3, images_per_camera=1.5,
@@ -138,8 +139,9 @@ WRONG = {
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
+    values = {**dataclasses.asdict(SETTINGS), name: value}
     with pytest.raises(InputError, match=name):
-        dataclasses.replace(SETTINGS, **{name: value})
+        make_settings(SyntheticSettings, "datasets.synthetic.source", *values.values())
 
 
 def test_a_folder_that_is_not_empty_is_refused(folder):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from reid.arrays.features import Identities
 from reid.results import metrics
 from reid.results.metrics import EvaluateSettings
 from reid.runtime.errors import InputError
@@ -57,7 +58,12 @@ def test_the_scores_are_those_of_the_evaluation(seed):
     unit = torch.nn.functional.normalize(torch.tensor(features), dim=-1)
     distances = (2 - 2 * unit[queries] @ unit.T).numpy()
     settings = EvaluateSettings(metric="market1501", draws=1, seed=0)
-    score = metrics.score(distances, labels[queries], labels, camids[queries], camids, settings)
+    score = metrics.score(
+        distances,
+        Identities(labels[queries], camids[queries]),
+        Identities(labels, camids),
+        settings,
+    )
     expected = metrics.percentages(score)
     scores = validation.scores(*(torch.tensor(array) for array in (features, labels, camids)))
     assert scores == pytest.approx((expected["rank1"], expected["mAP"]), abs=1e-4)
