@@ -50,6 +50,9 @@ RUN = {
     "dvc metrics diff": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
     "dvc exp run report -S loss=ls -S train.learning_rate=1e-4": ONE_CELL,
     "dvc exp run report -S loss=ls -S datasets.synthetic.train.epochs=100": ONE_CELL,
+    "dvc exp run -S 'tables.seeds=[0,1,2]'": (
+        "test_another_seed_trains_one_more_of_each_cell_and_the_tables_show_the_spread"
+    ),
     "dvc exp run -S rerank.k1=10": "test_another_k1_reranks_and_evaluates_and_no_more",
     "dvc exp run -S loss=softmax,ls --queue": GRID,
     "dvc queue start": GRID,
@@ -99,7 +102,6 @@ NOT_RUN = {
     "python docs/contact_sheet.py": "draws over docs/people.jpg",
     "dvc exp show": "only shows",
     "dvc plots show": "only shows",
-    "dvc exp run -S 'tables.seeds=[0,1,2]'": LONG,
     "dvc exp run report -S loss=ls -S +datasets.synthetic.train.margin=0.5": LONG,
     "dvc exp run report -S 'tables.losses=[ls,strong]' -S loss=strong": LONG,
     "dvc exp run report -S 'tables.datasets=[synthetic,cuhk03]' -S dataset=cuhk03 -S loss=ls": REAL,

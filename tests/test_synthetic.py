@@ -141,7 +141,7 @@ WRONG = {
 def test_settings_out_of_range_are_refused_by_name(name, value):
     values = {**dataclasses.asdict(SETTINGS), name: value}
     with pytest.raises(InputError, match=name):
-        make_settings(SyntheticSettings, "datasets.synthetic.source", *values.values())
+        make_settings(benchmark.SyntheticSettings, "datasets.synthetic.source", *values.values())
 
 
 def test_a_folder_that_is_not_empty_is_refused(folder):
