@@ -35,7 +35,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _times(steps: dict[str, Any]) -> str:
     lines = [
-        "| step | seconds | peak GB | own GB | textbook, seconds | times as fast |",
+        "| step | seconds | peak GB | private GB | textbook, seconds | times as fast |",
         "|---|---|---|---|---|---|",
     ]
     rows = {

@@ -3,9 +3,9 @@
 
 Agrees with the authors' published code in values and gradients (tests/test_alignment.py). The path
 is written four times, each fast at something else: here in torch with gradients, for training;
-compiled for tiles on the CPU (`distances.cpu_kernel.sweep`) and on a GPU
-(`distances.gpu_kernel.kernel`); and for single pairs (`reranking.pair_distances`). One table of
-cases is the test of all of them (tests/test_paths.py).
+compiled for tiles on the CPU (`distances.cpu_kernel.local_and_dmli`) and on a GPU
+(`distances.gpu_kernel.local_and_dmli_kernel`); and for single pairs
+(`reranking.pair_distances`). One table of cases is the test of all of them (tests/test_paths.py).
 """
 
 import torch

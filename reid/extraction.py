@@ -26,7 +26,7 @@ class ExtractSettings:
 
 
 def extract(network: Network, split: Split, folder: Path, batch: int, device: torch.device) -> None:
-    """Write the global features [N, D] and test stripes [N, S, D] of a split's images to `folder`.
+    """Write the global features [N, D] and test stripes [N, S, C] of a split's images to `folder`.
 
     The bytes are the same for any number of processes, which share the batches, and of cores, each
     of which has a batch of its own. Raises InputError for an empty split and for a corrupt image.
@@ -68,7 +68,7 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
 def _describe(
     network: Network, split: Split, rows: slice, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The global features [B, D] and stripes [B, S, D] of some images, in the CPU's memory."""
+    """The global features [B, D] and stripes [B, S, C] of some images, in the CPU's memory."""
     size = network.settings.height, network.settings.width
     decoded = torch.from_numpy(images.decode(split, *size, range(rows.start, rows.stop)))
     global_features, stripes = network.describe(images.normalise(decoded.to(device)))

@@ -36,7 +36,7 @@ class LossSettings:
     mutual: bool
 
 
-class Others(NamedTuple):
+class References(NamedTuple):
     """What a batch is compared with besides itself: centres [people, D], and the other network's
     outputs for it.
     """
@@ -45,7 +45,7 @@ class Others(NamedTuple):
     outputs: Outputs | None = None
 
 
-NOBODY = Others()
+NO_REFERENCES = References()
 
 
 def global_distances(global_features: Tensor) -> Tensor:
@@ -116,8 +116,9 @@ def mutual_classification(logits: Tensor, other_logits: Tensor) -> Tensor:
     Deep Mutual Learning (Zhang et al., arXiv 1706.00384, section 2.2), at temperature 1. A mean
     and not its sum, as the cross entropy beside it is.
     """
-    own, other = logits.log_softmax(1), other_logits.detach().log_softmax(1)
-    return functional.kl_div(own, other, reduction="batchmean", log_target=True)
+    log_probabilities = logits.log_softmax(1)
+    other = other_logits.detach().log_softmax(1)
+    return functional.kl_div(log_probabilities, other, reduction="batchmean", log_target=True)
 
 
 def mutual_distances(distances: Tensor, other_distances: Tensor) -> Tensor:
@@ -130,16 +131,22 @@ def mutual_distances(distances: Tensor, other_distances: Tensor) -> Tensor:
     return (distances - other_distances.detach()).square().mean()
 
 
-def parts(
-    outputs: Outputs, labels: Tensor, settings: LossSettings, margin: float, others: Others = NOBODY
+def loss_terms(
+    outputs: Outputs,
+    labels: Tensor,
+    settings: LossSettings,
+    margin: float,
+    references: References = NO_REFERENCES,
 ) -> dict[str, Tensor]:
     """The terms of one row's loss on a whole batch: outputs of N images, labels [N] -> named
     scalars; add them up.
 
-    `others` holds centres where the row has a centre loss, and the other network's outputs where
-    it is mutual. Raises ValueError when they are missing.
+    `references` holds centres where the row has a centre loss, and the other network's outputs
+    where it is mutual. Raises ValueError when they are missing.
     """
-    if (settings.centre and others.centres is None) or (settings.mutual and others.outputs is None):
+    if (settings.centre and references.centres is None) or (
+        settings.mutual and references.outputs is None
+    ):
         raise ValueError(
             f"{settings} needs centres, or the other network's outputs, which are missing"
         )
@@ -155,13 +162,13 @@ def parts(
         terms |= _hinges(outputs.stripes, distances, labels, settings, margin)
     if settings.centre:
         terms["centre"] = settings.centre * centre_loss(
-            outputs.global_features, others.centres, labels
+            outputs.global_features, references.centres, labels
         )
     if settings.mutual:
         terms["mutual_classification"] = mutual_classification(
-            outputs.logits, others.outputs.logits
+            outputs.logits, references.outputs.logits
         )
-        other_distances = global_distances(others.outputs.global_features.detach())
+        other_distances = global_distances(references.outputs.global_features.detach())
         terms["mutual_distances"] = mutual_distances(distances, other_distances)
     return terms
 

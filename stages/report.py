@@ -1,4 +1,6 @@
-"""Stage report: the evaluated runs of one cell -> the headline that `dvc metrics diff` compares."""
+"""Write the headline: the evaluated runs of one cell -> the headline that `dvc metrics diff`
+compares.
+"""
 
 import argparse
 import json

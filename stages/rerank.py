@@ -16,7 +16,7 @@ def main() -> None:
     """Re-rank each protocol's three distances."""
     parser = argparse.ArgumentParser(prog="python -m stages.rerank", description=__doc__)
     parser.add_argument(
-        "features", type=Path, help="the folder that the distances were computed of"
+        "features", type=Path, help="the folder that the distances were computed from"
     )
     parser.add_argument("distances", type=Path, help="folder that the distances stage wrote")
     parser.add_argument("out", help="folder to write full and partial to")

@@ -1,4 +1,4 @@
-"""Stage tables: the evaluated runs -> a Markdown and a JSON table per dataset and protocol."""
+"""Make the tables: the evaluated runs -> a Markdown and a JSON table per dataset and protocol."""
 
 import argparse
 from pathlib import Path

@@ -14,7 +14,7 @@ from tests.test_data_parallel import LOSSES, SETTINGS, five_steps
 def main() -> None:
     file, out = sys.argv[1:]
     batch, labels = torch.load(file)
-    shard = data_parallel.shard(
+    shard = data_parallel.rows_of_rank(
         SETTINGS.people, SETTINGS.images_each, distributed.rank(), distributed.world_size()
     )
     results = {name: five_steps(name, batch[shard], labels) for name in LOSSES}

@@ -200,9 +200,10 @@ def test_a_missing_broken_or_empty_file_is_named(tmp_path):
         with pytest.raises(InputError, match=told):
             config.read(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"a: \xff")
-    for file in (tmp_path / "params.yaml", tmp_path):
-        with pytest.raises(InputError, match="is not valid YAML"):
-            config.read(file)
+    with pytest.raises(InputError, match="is not valid YAML"):
+        config.read(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        config.read(tmp_path)
 
 
 ROWS = {
@@ -253,3 +254,9 @@ def test_an_unknown_row_is_named():
         InputError, match=r"unknown loss 'weak' in params\.yaml: choose one of plain, strong"
     ):
         config.section({**PARAMS, "losses": ROWS}, "train", "small", "weak")
+
+
+def test_a_key_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: 1\n? [b, c]\n: 2\n")
+    with pytest.raises(InputError, match="line 2 of .*: got a list or mapping as a key"):
+        config.read(tmp_path / "params.yaml")

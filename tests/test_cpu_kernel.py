@@ -15,11 +15,11 @@ from tests.twins import slow_path
 SIZES = [(1, 1), (1, 5), (6, 1), (7, 33)]
 
 
-def sweep(product, images, columns, base=0.5, factor=-0.5):
+def local_and_dmli(product, images, columns, base=0.5, factor=-0.5):
     """By default products are of unit stripes."""
     out = np.full((2, images, columns), np.nan, np.float32)
     factors = np.full(len(product), factor, np.float32), np.ones(product.shape[1], np.float32)
-    cpu_kernel.sweep(product, np.float32(base), *factors, out)
+    cpu_kernel.local_and_dmli(product, np.float32(base), *factors, out)
     return out
 
 
@@ -46,7 +46,9 @@ def random_products(images, columns, stripes, seed=0):
 def test_the_sweep_is_its_definition(images, columns, stripes):
     product = random_products(images, columns, stripes)
     wanted = slow_sweep(0.5 - 0.5 * product, images, columns)
-    np.testing.assert_allclose(sweep(product, images, columns), wanted, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        local_and_dmli(product, images, columns), wanted, rtol=1e-6, atol=1e-6
+    )
     distances = by_torch(torch.from_numpy(0.5 - 0.5 * product), images, columns)
     np.testing.assert_allclose(np.stack(distances), wanted, rtol=1e-6, atol=1e-6)
 
@@ -59,7 +61,7 @@ def test_int8_products_are_scaled_by_both_sides(images, columns):
         rng.uniform(1e-4, 1e-3, 8 * count).astype(np.float32) for count in (images, columns)
     )
     out = np.empty((2, images, columns), np.float32)
-    cpu_kernel.sweep(product, np.float32(0.5), -0.5 * rows, others, out)
+    cpu_kernel.local_and_dmli(product, np.float32(0.5), -0.5 * rows, others, out)
     half_squares = 0.5 - 0.5 * product * rows[:, None].astype(np.float64) * others
     np.testing.assert_allclose(out, slow_sweep(half_squares, images, columns), rtol=1e-6, atol=1e-6)
 
@@ -67,7 +69,9 @@ def test_int8_products_are_scaled_by_both_sides(images, columns):
 @pytest.mark.parametrize(("images", "columns"), SIZES)
 def test_bf16_comes_as_bits(images, columns):
     half_squares = torch.from_numpy(random_products(images, columns, 8)).bfloat16()
-    distances = sweep(half_squares.view(torch.int16).numpy(), images, columns, base=0, factor=1)
+    distances = local_and_dmli(
+        half_squares.view(torch.int16).numpy(), images, columns, base=0, factor=1
+    )
     wanted = slow_sweep(half_squares.float().numpy(), images, columns)
     np.testing.assert_allclose(distances, wanted, rtol=1e-6, atol=1e-6)
 
@@ -77,23 +81,25 @@ def test_equal_opposite_and_unknown_stripes():
     distance.
     """
     for product in (1, np.nextafter(np.float32(1), np.float32(2))):
-        distances = sweep(np.full((8, 24), product, np.float32), 1, 3)
+        distances = local_and_dmli(np.full((8, 24), product, np.float32), 1, 3)
         np.testing.assert_allclose(distances[0], 8 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
         np.testing.assert_allclose(distances[1], 15 * SMALLEST_SQUARE**0.5 / 2, rtol=1e-6)
-    opposite = sweep(np.full((8, 24), -1, np.float32), 1, 3)
+    opposite = local_and_dmli(np.full((8, 24), -1, np.float32), 1, 3)
     np.testing.assert_allclose(
         opposite, [[[8 * np.tanh(1)] * 3], [[15 * np.tanh(1)] * 3]], rtol=1e-6
     )
-    assert np.isnan(sweep(np.full((8, 24), np.nan, np.float32), 1, 3)).all()
+    assert np.isnan(local_and_dmli(np.full((8, 24), np.nan, np.float32), 1, 3)).all()
 
 
 def test_a_pair_has_the_same_bytes_among_any_others():
     """Whether it falls into a vector of columns or into what is left over."""
     product = random_products(3, 37, 8)
-    wanted = sweep(product, 3, 37)
+    wanted = local_and_dmli(product, 3, 37)
     for first, last in ((0, 1), (5, 12), (16, 37)):
         part = product.reshape(8 * 3, 8, 37)[..., first:last].reshape(8 * 3, -1)
-        np.testing.assert_array_equal(sweep(part, 3, last - first), wanted[..., first:last])
+        np.testing.assert_array_equal(
+            local_and_dmli(part, 3, last - first), wanted[..., first:last]
+        )
 
 
 def test_the_polynomial_is_as_near_as_it_says():
@@ -107,7 +113,7 @@ def test_the_polynomial_is_as_near_as_it_says():
     exact = np.polynomial.polynomial.polyval(q, cpu_kernel.fit(7, np.float64))
     assert np.abs(np.sqrt(q) * exact - np.tanh(np.sqrt(q))).max() < 4e-9
     q = q[1:, None].astype(np.float32)
-    rounded = sweep(q, len(q), 1, base=0, factor=1)[0]
+    rounded = local_and_dmli(q, len(q), 1, base=0, factor=1)[0]
     np.testing.assert_allclose(rounded, np.tanh(np.sqrt(q.astype(np.float64))), rtol=3e-7)
 
 

@@ -122,10 +122,10 @@ def test_after_some_steps_the_model_is_the_same(results):
 
 
 def test_shards_hold_all_images_of_their_people():
-    shards = [data_parallel.shard(6, 4, rank, 3) for rank in range(3)]
+    shards = [data_parallel.rows_of_rank(6, 4, rank, 3) for rank in range(3)]
     assert shards == [slice(0, 8), slice(8, 16), slice(16, 24)]
     with pytest.raises(InputError, match="people = 6 cannot be shared out evenly over 4 processes"):
-        data_parallel.shard(6, 4, 0, 4)
+        data_parallel.rows_of_rank(6, 4, 0, 4)
 
 
 def stage(processes, data, out, params, root):

@@ -73,7 +73,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from reid.distances import gpu_kernel
 
-names = gpu_kernel.kernel.arg_names
+names = gpu_kernel.local_and_dmli_kernel.arg_names
 aligned = ("a", "b", "local", "dmli", "channels", "a_stripe", "a_image", "b_stripe", "b_image")
 attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in aligned}
 for kind, itemsize in (("bf16", 2), ("fp32", 4)):
@@ -84,7 +84,10 @@ for kind, itemsize in (("bf16", 2), ("fp32", 4)):
     signature = {name: "constexpr" if name in sizes else types.get(name, "i32") for name in names}
     constants = {(names.index(name),): size for name, size in sizes.items()}
     source = ASTSource(
-        fn=gpu_kernel.kernel, signature=signature, constexprs=constants, attrs=attributes
+        fn=gpu_kernel.local_and_dmli_kernel,
+        signature=signature,
+        constexprs=constants,
+        attrs=attributes,
     )
     options = {"num_warps": gpu_kernel.WARPS}
     compiled = compile(source, target=GPUTarget("cuda", 90, 32), options=options)

@@ -8,14 +8,14 @@ import torch
 
 from reid.losses import (
     LossSettings,
-    Others,
+    References,
     centre_loss,
     hardest_pairs,
     hinge,
+    loss_terms,
     move_centres,
     mutual_classification,
     mutual_distances,
-    parts,
 )
 from reid.model import Outputs
 from reid.runtime.errors import InputError
@@ -38,7 +38,7 @@ def golden():
 
 def terms_of(golden, settings):
     stripes = golden["local_features"].transpose(1, 2)  # the file holds [N, C, S]
-    return parts(
+    return loss_terms(
         Outputs(golden["logits"], golden["global_features"], stripes),
         golden["labels"],
         settings,
@@ -77,7 +77,7 @@ def test_each_row_of_the_tables_has_its_terms(golden):
 
 def test_label_smoothing_solved_by_hand():
     logits, labels = torch.tensor([[math.log(2.0), 0.0]]), torch.tensor([0])
-    terms = parts(
+    terms = loss_terms(
         Outputs(logits, torch.zeros(1, 1), None),
         labels,
         LossSettings(0.1, False, False, 0.0, False),
@@ -113,7 +113,7 @@ def test_local_hinge_uses_the_globally_hardest_pairs():
         torch.from_numpy(rng.random((12, 5))),
         torch.from_numpy(rng.random((12, 8, 4))),
     )
-    terms = parts(Outputs(torch.zeros(12, 4).double(), features, stripes), labels, ALL, 0.3)
+    terms = loss_terms(Outputs(torch.zeros(12, 4).double(), features, stripes), labels, ALL, 0.3)
     total = 0.0
     for a in range(12):
         distance = [(features[a] - features[b]).norm().item() for b in range(12)]
@@ -235,7 +235,9 @@ def slow_kl(logits, other):
 
 def test_mutual_terms_are_their_slow_twins_and_leave_the_other_network_alone():
     own, other, labels = random_outputs(0), random_outputs(1), torch.tensor([0, 0, 1, 1, 2, 2])
-    terms = parts(own, labels, LossSettings(0.0, True, True, 0.0, True), 0.3, Others(outputs=other))
+    terms = loss_terms(
+        own, labels, LossSettings(0.0, True, True, 0.0, True), 0.3, References(outputs=other)
+    )
     assert set(terms) == {
         *(
             "classification",
@@ -264,8 +266,12 @@ def test_mutual_terms_are_their_slow_twins_and_leave_the_other_network_alone():
 
 def test_two_equal_networks_have_nothing_to_learn_from_each_other():
     outputs, labels = random_outputs(0), torch.tensor([0, 0, 1, 1, 2, 2])
-    terms = parts(
-        outputs, labels, LossSettings(0.0, False, False, 0.0, True), 0.3, Others(outputs=outputs)
+    terms = loss_terms(
+        outputs,
+        labels,
+        LossSettings(0.0, False, False, 0.0, True),
+        0.3,
+        References(outputs=outputs),
     )
     assert terms["mutual_classification"].item() == pytest.approx(0, abs=1e-12)
     assert terms["mutual_distances"].item() == 0
@@ -274,10 +280,14 @@ def test_two_equal_networks_have_nothing_to_learn_from_each_other():
 def test_the_centre_term_is_weighted_and_the_others_stay_as_they_were():
     outputs, labels = random_outputs(0), torch.tensor([0, 0, 1, 1, 2, 2])
     centres = torch.ones(3, 5, dtype=torch.float64)
-    terms = parts(
-        outputs, labels, LossSettings(0.1, True, True, 0.25, False), 0.3, Others(centres=centres)
+    terms = loss_terms(
+        outputs,
+        labels,
+        LossSettings(0.1, True, True, 0.25, False),
+        0.3,
+        References(centres=centres),
     )
-    without = parts(outputs, labels, ALL, 0.3)
+    without = loss_terms(outputs, labels, ALL, 0.3)
     assert {name: terms[name].item() for name in without} == {
         name: term.item() for name, term in without.items()
     }
@@ -289,7 +299,7 @@ def test_the_centre_term_is_weighted_and_the_others_stay_as_they_were():
 @pytest.mark.parametrize(("centre", "mutual"), [(0.1, False), (0.0, True)])
 def test_terms_without_what_they_need_are_refused(centre, mutual):
     with pytest.raises(ValueError, match="which are missing"):
-        parts(
+        loss_terms(
             random_outputs(0),
             torch.arange(6) % 3,
             LossSettings(0.0, False, False, centre, mutual),
@@ -303,10 +313,10 @@ def test_terms_without_what_they_need_are_refused(centre, mutual):
 )
 def test_gradients_are_those_of_finite_differences(settings):
     own, other, labels = random_outputs(2), random_outputs(3), torch.tensor([0, 0, 1, 1, 2, 2])
-    others = Others(torch.randn(3, 5, dtype=torch.float64), other)
+    others = References(torch.randn(3, 5, dtype=torch.float64), other)
 
     def loss(*tensors):
-        return sum(parts(Outputs(*tensors), labels, settings, 0.3, others).values())
+        return sum(loss_terms(Outputs(*tensors), labels, settings, 0.3, others).values())
 
     # the anchor itself never is the hardest positive here, so the clamped diagonal has no say
     assert torch.autograd.gradcheck(loss, tuple(own), eps=1e-7, atol=1e-5)

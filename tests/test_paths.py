@@ -15,7 +15,7 @@ import torch
 
 from reid.alignment import pair_costs, shortest_path, straight
 from reid.arrays.features import Features
-from reid.distances.tile import Tile, by_torch, operand
+from reid.distances.tile import TileBuffer, by_torch, operand
 from reid.reranking.pair_distances import pair_distances
 from tests.twins import slow_costs, slow_path
 
@@ -71,7 +71,7 @@ def test_training(a, b, path, diagonal):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_cpu_kernel(a, b, path, diagonal, precision):
     """All products of these stripes are exact in both precisions."""
-    tile = Tile(1, 1, len(a), precision, CPU)
+    tile = TileBuffer(1, 1, len(a), precision, CPU)
     sides = (operand(stripes(letters), precision, CPU) for letters in (a, b))
     local, dmli = tile.distances(*sides)
     assert (dmli.item(), local.item()) == (close(path), close(diagonal))

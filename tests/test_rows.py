@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from reid.losses import LossSettings, Others, move_centres, parts
+from reid.losses import LossSettings, References, loss_terms, move_centres
 from reid.model import ModelSettings, Network
 from reid.runtime import config, settings
 from reid.training.augmentation import augment, draw, enlarged_size
@@ -76,7 +76,7 @@ def test_a_step_of_every_row_lowers_its_loss(row):
     for _ in range(4):
         outputs = [network(batch, with_stripes=loss.trihard_local) for network in networks]
         terms = [
-            parts(network_outputs, LABELS, loss, train.margin, Others(centres, peer))
+            loss_terms(network_outputs, LABELS, loss, train.margin, References(centres, peer))
             for network_outputs, peer in zip(outputs, outputs[::-1], strict=True)
         ]
         totals.append([sum(network_terms.values()) for network_terms in terms])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reid.alignment import shortest_path, straight
-from reid.distances.tile import PRODUCTS, Tile, operand
+from reid.distances.tile import PRODUCTS, TileBuffer, operand
 from tests.twins import all_costs
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ def random_stripes(images, seed, stripes=8, channels=96):
 
 
 def compute(a, b, precision="fp32"):
-    tile = Tile(len(a) + 2, len(b) + 1, a.shape[1], precision, CPU)
+    tile = TileBuffer(len(a) + 2, len(b) + 1, a.shape[1], precision, CPU)
     local, dmli = tile.distances(*(operand(stripes, precision, CPU) for stripes in (a, b)))
     return local.numpy(), dmli.numpy()
 
@@ -43,7 +43,7 @@ def test_a_tile_is_what_alignment_says(rows, columns, stripes):
 
 def test_buffers_may_be_used_again():
     a, b = random_stripes(6, 1), random_stripes(6, 2)
-    tile = Tile(6, 6, 8, "fp32", CPU)
+    tile = TileBuffer(6, 6, 8, "fp32", CPU)
     for left, right in ((a, b), (b, a), (a, a)):
         distances = tile.distances(operand(left, "fp32", CPU), operand(right, "fp32", CPU))
         np.testing.assert_array_equal(np.stack(distances), np.stack(compute(left, right)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid.losses import LossSettings, parts
+from reid.losses import LossSettings, loss_terms
 from reid.model import ModelSettings, Network
 from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
@@ -319,7 +319,7 @@ def test_a_step_is_adam_on_the_sum_of_the_terms():
     twin.load_state_dict(network.state_dict())
     batch, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 1, 1])
     terms = run.step(batch, labels)
-    expected = parts(twin(batch), labels, ALIGNED, 0.3)
+    expected = loss_terms(twin(batch), labels, ALIGNED, 0.3)
     assert terms["loss"].item() == pytest.approx(sum(expected.values()).item(), rel=1e-6)
     sum(expected.values()).backward()
     for moved, still in zip(network.parameters(), twin.parameters(), strict=True):

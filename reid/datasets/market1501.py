@@ -10,7 +10,7 @@ from reid.runtime.errors import InputError
 from reid.runtime.settings import settings_class
 
 # 0002_c1s1_000451_03.jpg: pid, camera, sequence, frame, detection; 24 names end in .jpg.jpg
-PATTERN = r"(?P<pid>-1|[0-9]{4})_c(?P<camid>[1-6])s[1-6]_[0-9]{6}_[0-9]{2}\.jpg(\.jpg)?"
+NAME_PATTERN = r"(?P<pid>-1|[0-9]{4})_c(?P<camid>[1-6])s[1-6]_[0-9]{6}_[0-9]{2}\.jpg(\.jpg)?"
 EXAMPLE = "0002_c1s1_000451_03.jpg"
 DISTRACTOR_PATTERN = r"(?P<pid>0000)_c(?P<camid>[1-6])[^/]*\.jpg"
 DISTRACTORS = 500_000
@@ -32,7 +32,7 @@ def read(folder: Path, settings: Market1501Settings) -> Splits:
     the gallery, named `distractors_500k/...`. Raises InputError for missing or empty folders and
     for names of another grammar.
     """
-    splits = read_subfolders(folder, PATTERN, EXAMPLE)
+    splits = read_subfolders(folder, NAME_PATTERN, EXAMPLE)
     if settings.distractors_500k:
         splits["gallery"] += _distractors(folder)
     return splits

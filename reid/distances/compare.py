@@ -17,7 +17,7 @@ from reid.arrays.names import DISTANCES
 from reid.cpu.threads import on_all_cores, one_by_one
 from reid.distances import partition
 from reid.distances.settings import DistanceSettings
-from reid.distances.tile import Operand, Tile, empty, fused_distances, operand
+from reid.distances.tile import Operand, TileBuffer, empty, fused_distances, operand
 from reid.runtime.errors import InputError
 
 Progress = Callable[[int], None]  # called with numbers of pairs
@@ -38,9 +38,9 @@ class Comparison:
             )
         self.settings, self.device = settings, device
         self.fused = fused_distances(device)
-        self.columns = partition.PANEL if self.fused else settings.tile_columns
+        self.tile_columns = partition.PANEL if self.fused else settings.tile_columns
         self.map = on_all_cores if device.type == "cpu" else one_by_one
-        self.buffers: list[Tile] = []
+        self.buffers: list[TileBuffer] = []
 
     def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
         """`local` and `dmli`, both [N, M], of N and M images."""
@@ -50,7 +50,9 @@ class Comparison:
             buffer = self.buffers.pop()
         except IndexError:  # all are in use
             rows, columns = self.settings.tile_rows, self.settings.tile_columns
-            buffer = Tile(rows, columns, a.stripes.shape[0], self.settings.precision, self.device)
+            buffer = TileBuffer(
+                rows, columns, a.stripes.shape[0], self.settings.precision, self.device
+            )
         distances = buffer.distances(a, b)
         self.buffers.append(buffer)
         return distances
@@ -118,7 +120,7 @@ def compare_across(
     rows: Panel, features: Features, columns: slice, comparison: Comparison, progress: Progress
 ) -> dict[str, Tensor]:
     """Distances of a panel's N images to M other images -> {global, local, dmli}, each [N, M]."""
-    others = Panel(features, columns, comparison, comparison.columns)
+    others = Panel(features, columns, comparison, comparison.tile_columns)
     matrices = _empty_matrices(len(rows), len(others), comparison)
 
     def fill(sides: tuple[Side, Side]) -> int:
@@ -138,7 +140,7 @@ def compare_within(
 
     A tile's columns begin with its rows' first image; what lies right of its rows is mirrored.
     """
-    columns = Panel(features, rows.images, comparison, comparison.columns)
+    columns = Panel(features, rows.images, comparison, comparison.tile_columns)
     matrices = _empty_matrices(len(rows), len(rows), comparison)
 
     def fill(sides: tuple[Side, Side]) -> int:

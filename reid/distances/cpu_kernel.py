@@ -64,7 +64,7 @@ def _costs(cells, base, factor, factors, out):
 
 
 @compiled
-def sweep(
+def local_and_dmli(
     product: np.ndarray,
     base: np.float32,
     row_factors: np.ndarray,

@@ -38,12 +38,14 @@ def distances(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     sizes |= {"stripes": stripes, "padded": triton.next_power_of_2(stripes)}
     grid = triton.cdiv(n, ROWS), triton.cdiv(m, COLUMNS)
     strides = *a.stride()[:2], *b.stride()[:2]
-    kernel[grid](a, b, local, dmli, n, m, channels, *strides, **sizes, num_warps=WARPS)
+    local_and_dmli_kernel[grid](
+        a, b, local, dmli, n, m, channels, *strides, **sizes, num_warps=WARPS
+    )
     return local, dmli
 
 
 @triton.jit
-def kernel(
+def local_and_dmli_kernel(
     a, b, local, dmli,
     n, m, channels,
     a_stripe, a_image, b_stripe, b_image,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-PANEL = 4096  # images compared with as many at a time: what is in memory
+PANEL = 4096  # images; two panels are in memory at once
 PARTS = 4  # of a small set: two, four or eight processes then have equal shares
 
 

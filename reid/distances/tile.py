@@ -77,7 +77,7 @@ def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operan
     return Operand(unit, None)
 
 
-class Tile:
+class TileBuffer:
     """A buffer for the product of at most N x M images with S stripes each, for one thread."""
 
     def __init__(
@@ -94,7 +94,9 @@ class Tile:
             return by_torch(cells.float() * factor + base, len(a), len(b))
         out = torch.empty(2, len(a), len(b))
         numbers = cells.view(torch.int16) if cells.dtype == torch.bfloat16 else cells
-        cpu_kernel.sweep(numbers.numpy(), base, factor * _factors(a), _factors(b), out.numpy())
+        cpu_kernel.local_and_dmli(
+            numbers.numpy(), base, factor * _factors(a), _factors(b), out.numpy()
+        )
         return out[0], out[1]
 
 

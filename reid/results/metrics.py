@@ -31,7 +31,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class Scores:
-    """CMC, mAP and counts of a distance matrix, as fractions in [0, 1].
+    """CMC and mAP of a distance matrix, as fractions in [0, 1], and counts.
 
     cmc [R] is over the queries with a match; R is 50, or the gallery's size (for `cuhk03`: its
     people) where that is smaller. average_precisions [Q] are NaN for queries without a match,

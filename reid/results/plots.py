@@ -102,9 +102,9 @@ def _dots(
 def _legend(figure: Figure, panels: Any) -> None:
     """One legend below all panels: a loss once, however many panels show it."""
     handles = {
-        label: handle
+        name: handle
         for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False

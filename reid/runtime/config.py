@@ -1,4 +1,4 @@
-"""params.yaml: read, and one section of it made the settings class that its user names.
+"""params.yaml: read it, and turn a section of it into settings.
 
 `datasets.<name>.model` and `.train` override keys of the section of the same name, and after them
 those of `losses.<name>`: a row of the tables wins over a dataset. Anchors, merge keys and keys that
@@ -35,6 +35,11 @@ class _Loader(yaml.SafeLoader):
         """Construct a mapping each of whose keys comes once."""
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InputError(
+                    f"line {key_node.start_mark.line + 1} of {self.name}: got a list or mapping as "
+                    "a key, wanted text."
+                )
             if key_node.value == "<<" or key_node.value in seen:
                 what = "a merge key" if key_node.value == "<<" else f"`{key_node.value}` twice"
                 raise InputError(
@@ -54,7 +59,9 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is missing: run from the project's folder, or name the file with --params."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(params, dict):
         raise InputError(f"{path}: got {params!r}, wanted a mapping such as `loss: alignedreid`.")
@@ -106,8 +113,8 @@ def section(
 def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
     """Return `params[group][name]`, of `losses` without what it overrides (see `section`).
 
-    Raises InputError with the choices when it is unknown, and when a dataset has another section
-    than its source and what it may override.
+    Raises InputError with the choices when it is unknown, and when a dataset has a key
+    other than source, model and train.
     """
     values = _whole_entry(params, group, name)
     if group == "losses":

@@ -24,7 +24,7 @@ from reid.runtime import cli
 from reid.runtime.errors import InputError
 
 TIMEOUT = timedelta(days=2)  # of the slowest process; one that has ended is noticed
-GRACE_SECONDS = 5  # until torchrun, told that one process has failed, stops the others
+GRACE_SECONDS = 5  # until torchrun, once it learns that one has failed, stops the others
 VISIBLE_SECONDS = 60  # until a network's file system shows every host a new file
 Item = TypeVar("Item")
 

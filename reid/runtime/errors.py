@@ -4,4 +4,4 @@ traceback.
 
 
 class InputError(Exception):
-    """Bad input, told in one paragraph: what, where, got, wanted, and what to do next."""
+    """Bad input, described in one paragraph: what, where, got, wanted, and what to do next."""

@@ -1,7 +1,8 @@
 """Start a stage as several processes on this machine, `python -m reid.runtime.launch 2
 stages.extract ...`: torchrun, quietly.
 
-`reid.runtime.cli` calls this for REID_PROCESSES. The processes tell their errors themselves.
+`reid.runtime.distributed` calls this for REID_PROCESSES. The processes
+report their errors themselves.
 """
 
 import logging

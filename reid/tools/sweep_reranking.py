@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m reid.tools.sweep_reranking", description=__doc__
     )
     parser.add_argument(
-        "features", type=Path, help="the folder that the distances were computed of"
+        "features", type=Path, help="the folder that the distances were computed from"
     )
     parser.add_argument("distances", type=Path, help="folder that the distances stage wrote")
     several = "one or more (default: that of params.yaml)"

@@ -1,6 +1,6 @@
 """The training images in memory, and each step's augmented batch of them.
 
-Everything random comes from `train.seed`, anew for each epoch and step, so that a run can stop
+Everything random comes from the run's seed, anew for each epoch and step, so that a run can stop
 after any step and go on with the same batches.
 """
 
@@ -62,7 +62,7 @@ class Batches:
         self.plain = _place(data.plain, device)
         self.enlarged = None if data.enlarged is None else _place(data.enlarged, device)
         self.labels = torch.from_numpy(data.labels).to(device)
-        self.shard = data_parallel.shard(
+        self.shard = data_parallel.rows_of_rank(
             settings.people, settings.images_each, distributed.rank(), distributed.world_size()
         )
 

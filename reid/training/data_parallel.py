@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from reid.runtime.errors import InputError
 
 
-def shard(people: int, images_each: int, rank: int, world_size: int) -> slice:
+def rows_of_rank(people: int, images_each: int, rank: int, world_size: int) -> slice:
     """Return which images of a batch of people x images_each are this rank's.
 
     Raises InputError when the people do not divide among the ranks.

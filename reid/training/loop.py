@@ -1,7 +1,7 @@
 """Training: the epoch loop of AlignedReID++ (Luo et al., 2019, section 4.1) on decoded images held
 in memory.
 
-Everything random comes from `train.seed`: the weights, the batches of an epoch, the augmentation
+Everything random comes from the run's seed: the weights, the batches of an epoch, the augmentation
 of a step. So a run can stop after any step and go on to the same bytes.
 """
 
@@ -104,9 +104,10 @@ def _train_epoch(
     checkpoints: Checkpoints | NoCheckpoints,
     started: float,
 ) -> None:
-    """Train the rest of the run's epoch, whose first step was at `started`, and end it.
+    """Train the rest of the run's epoch, and end it.
 
-    A run that has diverged leaves no checkpoint.
+    `started` is when the run would have begun without its interruptions, by `perf_counter`. A
+    run that has diverged leaves no checkpoint.
     """
     epoch = run.progress.epoch
     run.set_learning_rate(run.settings.train.learning_rate_at(epoch))

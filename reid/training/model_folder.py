@@ -31,8 +31,8 @@ def train(
     saved.
     """
     device, is_first = choose_device(settings.train.device), distributed.rank() == 0
-    determines = identity.describe(split, settings, device, distributed.world_size())
-    file = CheckpointFile(identity.checkpoint_path(determines), is_writer=is_first)
+    identity_values = identity.describe(split, settings, device, distributed.world_size())
+    file = CheckpointFile(identity.checkpoint_path(identity_values), is_writer=is_first)
     stop_requests = StopRequests(is_first)
     checkpoints = Checkpoints(file, stop_requests, resume)
     _warn_of_other_runs(file)

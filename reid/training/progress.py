@@ -15,7 +15,8 @@ class Progress:
     `epoch` is the epoch in training, from 1, and `steps` how many of its steps are done; `totals`
     sums each loss term over them. `history` has a row an epoch. `best` holds the epoch, mAP and
     weights of the highest mAP on held-out people, and is empty before that. `resumed` counts how
-    often the run went on from a checkpoint, `seconds` the time of its steps.
+    often the run went on from a checkpoint, `seconds` its time up to its
+    last step, saves and validation included.
     """
 
     epoch: int = 1

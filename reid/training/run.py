@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reid import losses
-from reid.losses import Others
+from reid.losses import References
 from reid.model import Network, Outputs
 from reid.runtime import distributed
 from reid.runtime.device import choose_device
@@ -98,7 +98,7 @@ class Run:
         loss, margin = self.settings.loss, self.settings.train.margin
         peer_outputs = reversed(outputs) if loss.mutual else [None]
         return [
-            losses.parts(network_outputs, labels, loss, margin, Others(centres, peer))
+            losses.loss_terms(network_outputs, labels, loss, margin, References(centres, peer))
             for network_outputs, centres, peer in zip(
                 outputs, self.centres, peer_outputs, strict=True
             )

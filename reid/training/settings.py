@@ -68,8 +68,8 @@ class TrainSettings:
         """The rate of an epoch, counted from 1: rising evenly over the warm-up, then down by a
         factor in steps.
         """
-        warmth = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-        return self.learning_rate * warmth * self.decay_factor ** ((epoch - 1) // self.decay_epochs)
+        warmup = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+        return self.learning_rate * warmup * self.decay_factor ** ((epoch - 1) // self.decay_epochs)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ CHUNK = 64  # images that a process draws at a time
 
 def read(folder: Path, settings: SyntheticSettings) -> Splits:
     """Records of train, query and gallery of the drawn benchmark, as Market-1501's are read."""
-    return filenames.read_subfolders(folder, market1501.PATTERN, market1501.EXAMPLE)
+    return filenames.read_subfolders(folder, market1501.NAME_PATTERN, market1501.EXAMPLE)
 
 
 def draw(settings: SyntheticSettings, folder: Path, workers: int | None = None) -> None:
