@@ -165,12 +165,17 @@ def loss_terms(
             outputs.global_features, references.centres, labels
         )
     if settings.mutual:
-        terms["mutual_classification"] = mutual_classification(
-            outputs.logits, references.outputs.logits
-        )
-        other_distances = global_distances(references.outputs.global_features.detach())
-        terms["mutual_distances"] = mutual_distances(distances, other_distances)
+        terms |= _mutual_terms(outputs, references.outputs, distances)
     return terms
+
+
+def _mutual_terms(outputs: Outputs, others: Outputs, distances: Tensor) -> dict[str, Tensor]:
+    """The terms by which a network learns from another's outputs of the same images."""
+    other_distances = global_distances(others.global_features.detach())
+    return {
+        "mutual_classification": mutual_classification(outputs.logits, others.logits),
+        "mutual_distances": mutual_distances(distances, other_distances),
+    }
 
 
 def _hinges(
@@ -187,9 +192,7 @@ def _hinges(
             distances[anchors, positives], distances[anchors, negatives], margin
         )
     if settings.trihard_local:
-        to_positives, to_negatives = (
-            dmli(stripes, stripes[positives]),
-            dmli(stripes, stripes[negatives]),
-        )
+        to_positives = dmli(stripes, stripes[positives])
+        to_negatives = dmli(stripes, stripes[negatives])
         terms["trihard_local"] = hinge(to_positives, to_negatives, margin)
     return terms
