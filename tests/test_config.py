@@ -258,5 +258,5 @@ def test_an_unknown_row_is_named():
 
 def test_a_key_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "params.yaml").write_text("a: 1\n? [b, c]\n: 2\n")
-    with pytest.raises(InputError, match="line 2 of .*: got a list or mapping as a key"):
+    with pytest.raises(InputError, match=r"line 2 of .*: got a list or mapping as a key"):
         config.read(tmp_path / "params.yaml")
