@@ -379,7 +379,7 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
     assert_same_features(
         model.load(clone.folder / "models/synthetic/ls/0/model.safetensors"), network
     )
-    made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls.json").read_text())[
+    made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls/0.json").read_text())[
         "provenance"
     ]
     assert made_with["train"] is None
