@@ -19,6 +19,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Run the longest file first, so that no worker is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 def tiny(params):
     """The project's params with the drawn benchmark cut down to seconds."""
     synthetic = params["datasets"]["synthetic"]
