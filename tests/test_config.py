@@ -149,6 +149,17 @@ def test_the_projects_params_have_block_style_and_lines_under_80_columns():
     assert not flow
 
 
+SECTIONS = ("prepare", "model", "train", "resume", "extract", "distances", "rerank", "evaluate")
+
+
+def test_every_key_of_a_section_of_the_projects_params_has_a_comment():
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    for name in SECTIONS:
+        start = lines.index(f"{name}:") + 1
+        keys = yaml.safe_load("\n".join(lines))[name]
+        assert [line for line in lines[start : start + len(keys)] if "  # " not in line] == []
+
+
 def test_a_dataset_overrides_a_section():
     assert config.section(PARAMS, "train", "small")["epochs"] == 1
     assert (
