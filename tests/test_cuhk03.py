@@ -15,8 +15,8 @@ from PIL import Image
 from reid.datasets import cuhk03, packing, readers
 from reid.datasets.cuhk03 import Cuhk03Settings
 from reid.datasets.records import count
+from reid.runtime import settings
 from reid.runtime.errors import InputError
-from tests.conftest import make_settings
 
 PROTOCOL = Path(__file__).parent / "data" / "cuhk03_new_protocol_config_detected.mat"
 PEOPLE = 843, 440, 77, 58, 49
@@ -238,4 +238,4 @@ def test_a_damaged_image_is_named(tmp_path):
 def test_other_settings(other):
     values = {"reader": "cuhk03", "boxes": "detected", "protocol": "new", "split": 0} | other
     with pytest.raises(InputError, match=f"`cuhk03.{next(iter(other))}`: got "):
-        make_settings(Cuhk03Settings, "cuhk03", *values.values())
+        settings.make(Cuhk03Settings, values, "cuhk03")

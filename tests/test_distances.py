@@ -11,6 +11,7 @@ from reid.distances.compare import Comparison, compare_across, compare_within, r
 from reid.distances.settings import DistanceSettings
 from reid.reranking.pair_distances import pair_distances
 from reid.results.metrics import evaluate
+from reid.runtime import settings
 from reid.runtime.errors import InputError
 from tests.conftest import make_settings
 from tests.test_neighbours import assert_equal, slow_neighbours
@@ -187,7 +188,7 @@ def test_numbers_below_one_are_refused(field):
     values = {"neighbours": 1, "tile_rows": 1, "tile_columns": 1, "precision": "fp32"}
     values |= {"device": "cpu", field: 0}
     with pytest.raises(InputError, match=rf"`distances\.{field}`: got 0, wanted at least 1"):
-        make_settings(DistanceSettings, "distances", *values.values())
+        settings.make(DistanceSettings, values, "distances")
 
 
 def test_neighbours_are_alike_in_two_runs():

@@ -16,8 +16,8 @@ from reid.datasets.synthetic import benchmark
 from reid.datasets.synthetic.people import dress
 from reid.datasets.synthetic.picture import draw_shot
 from reid.datasets.synthetic.reader import draw
+from reid.runtime import settings
 from reid.runtime.errors import InputError
-from tests.conftest import make_settings
 
 SETTINGS = benchmark.SyntheticSettings(
     reader="synthetic", seed=3, train_people=4, test_people=3, images_per_camera=1.5,
@@ -141,7 +141,7 @@ WRONG = {
 def test_settings_out_of_range_are_refused_by_name(name, value):
     values = {**dataclasses.asdict(SETTINGS), name: value}
     with pytest.raises(InputError, match=name):
-        make_settings(benchmark.SyntheticSettings, "datasets.synthetic.source", *values.values())
+        settings.make(benchmark.SyntheticSettings, values, "datasets.synthetic.source")
 
 
 def test_a_folder_that_is_not_empty_is_refused(folder):

@@ -16,9 +16,9 @@ import yaml
 
 from reid.arrays.names import COLUMNS
 from reid.results import paper, tables
-from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
 from stages import tables as stage
+from tests.conftest import make_settings
 
 LOSSES = {
     "Softmax": "softmax",
@@ -47,13 +47,12 @@ def make_run(dataset="synthetic", loss="alignedreid", rank1=90.25, map_=70.04, s
     return run | {"full": protocol, "partial": copy.deepcopy(protocol)}
 
 
-def make_settings(datasets=("synthetic",), losses=("alignedreid",), seeds=(0,), names=NAMES):
-    values = {"datasets": datasets, "losses": losses, "seeds": seeds, "names": names}
-    return section_settings.make(tables.TablesSettings, values, "tables")
+def tables_settings(datasets=("synthetic",), losses=("alignedreid",), seeds=(0,), names=NAMES):
+    return make_settings(tables.TablesSettings, "tables", datasets, losses, seeds, names)
 
 
 def page(run, protocol="full", settings=None):
-    settings = settings or make_settings()
+    settings = settings or tables_settings()
     rows = tables.rows([[run]], protocol, settings)
     return tables.markdown(rows, run["dataset"], protocol, settings)
 
@@ -104,7 +103,7 @@ def test_partial_page_has_a_dash_where_nothing_was_published():
 def test_loss_without_published_numbers_has_no_row_of_dashes():
     assert [
         row["source"]
-        for row in tables.rows([[make_run("market1501", "softmax")]], "full", make_settings())
+        for row in tables.rows([[make_run("market1501", "softmax")]], "full", tables_settings())
     ] == ["ours"]
 
 
@@ -135,7 +134,7 @@ def test_shown_numbers_always_differ_by_the_difference_shown():
 def test_rows_keep_full_precision_and_only_rank1_and_map():
     run = make_run("market1501", rank1=90.1234, map_=1 / 3)
     before = copy.deepcopy(run)
-    ours, theirs, difference = tables.rows([[run]], "full", make_settings())
+    ours, theirs, difference = tables.rows([[run]], "full", tables_settings())
     assert ours["columns"]["dmli_rk"] == {"rank1": 90.1234, "mAP": 1 / 3}
     assert (ours["model"], ours["loss"], ours["source"]) == ("Resnet50", "Alignedreid", "ours")
     assert theirs["columns"]["global"] == {"rank1": 89.2, "mAP": 75.9}
@@ -147,7 +146,7 @@ def test_rows_follow_the_order_of_cells_and_a_key_without_a_name_stays():
     rows = tables.rows(
         [[make_run(loss="ls")], [make_run(loss="softmax")]],
         "full",
-        make_settings(names={"ls": "LS"}),
+        tables_settings(names={"ls": "LS"}),
     )
     assert [(row["model"], row["loss"]) for row in rows] == [
         ("resnet50", "LS"),
@@ -157,7 +156,7 @@ def test_rows_follow_the_order_of_cells_and_a_key_without_a_name_stays():
 
 def test_rows_of_nothing_are_refused():
     with pytest.raises(InputError, match="at least one cell"):
-        tables.rows([], "full", make_settings())
+        tables.rows([], "full", tables_settings())
 
 
 def seed_cells():
@@ -239,7 +238,7 @@ def test_corrected_msmt17_agrees_with_the_cells_that_were_right():
 )
 def test_settings_that_make_no_table_are_refused(values, named):
     with pytest.raises(InputError, match=named):
-        make_settings(**values)
+        tables_settings(**values)
 
 
 def write_project(folder, seeds=(0,)):
