@@ -102,9 +102,9 @@ def main() -> None:
 
 def write_params(folder: Path, precision: str) -> None:
     """The project's settings with this precision, on the CPU."""
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     params["distances"] |= {"precision": precision, "device": "cpu"}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
 def run(step: str, folder: str, options: dict[str, Any], threads: int) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def machine(threads: int) -> dict[str, Any]:
     names = (
         [
             line.split(":")[1].strip()
-            for line in info.read_text().splitlines()
+            for line in info.read_text(encoding="utf-8").splitlines()
             if line.startswith("model name")
         ]
         if (info.exists())
@@ -148,8 +148,8 @@ def machine(threads: int) -> dict[str, Any]:
 def write(folder: Path, name: str, result: dict[str, Any]) -> None:
     """Write <name>.json and <name>.md, and print the latter."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    (folder / f"{name}.md").write_text(table.markdown(result))
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(table.markdown(result), encoding="utf-8")
     print(table.markdown(result))
 
 

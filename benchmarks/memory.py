@@ -29,6 +29,8 @@ class OwnMemory(threading.Thread):
     def run(self) -> None:
         """Look until done."""
         while STATUS.exists() and not self.done.is_set():
-            status = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+            status = dict(
+                line.split(":", 1) for line in STATUS.read_text(encoding="utf-8").splitlines()
+            )
             self.most = max(self.most or 0, int(status["RssAnon"].split()[0]) * 1024)
             self.done.wait(0.02)

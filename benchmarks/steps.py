@@ -61,7 +61,10 @@ def rerank_stage(folder: Path, options: Found) -> Found:
 def evaluate_stage(folder: Path, options: Found) -> Found:
     """The evaluate stage: seven columns; and their scores."""
     found = _stage(stages.evaluate, folder, "features", "distances", "reranked", "run.json")
-    return {**found, "scores": json.loads((folder / "run.json").read_text())["full"]}
+    return {
+        **found,
+        "scores": json.loads((folder / "run.json").read_text(encoding="utf-8"))["full"],
+    }
 
 
 def bare_products(folder: Path, options: Found) -> Found:

@@ -73,7 +73,7 @@ def main() -> None:
     }
     args.out.mkdir(parents=True, exist_ok=True)
     name = f"training-{args.dataset}-{args.loss}-{args.precision}{'-compiled' * args.compile}"
-    (args.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (args.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
 

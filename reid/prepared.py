@@ -66,7 +66,9 @@ def write(
         statistics[name] = _count(manifest)
         if name == "gallery":
             statistics[name]["distractors"] = int((manifest["pid"] == 0).sum())
-    (folder / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+    (folder / "statistics.json").write_text(
+        json.dumps(statistics, indent=2) + "\n", encoding="utf-8"
+    )
     return statistics
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     settings = config.load(TablesSettings, config.read(args.params), "tables")
     report = seeds.headline(cell.read_cell(args.runs, settings.seeds))
     with cli.atomic_output(args.out) as draft:
-        draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

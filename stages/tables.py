@@ -28,7 +28,7 @@ def main() -> None:
     with cli.atomic_output(args.out) as draft:
         draft.mkdir()
         for name, text in pages.items():
-            (draft / name).write_text(text)
+            (draft / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_what_was_written_is_read(folder):
 
 def resident():
     """This process's memory in bytes, mapped files included."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * mmap.PAGESIZE
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+STAGES = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
 WINGS = ("datasets", "training", "distances", "reranking", "results")
 TOP = ("stages", "reid.tools", "benchmarks")
 CODE = [*Path("stages").glob("*.py"), *Path("reid").rglob("*.py")]
@@ -116,7 +116,9 @@ def test_no_stage_needs_dvc():
 
 
 def test_the_headline_is_the_only_metrics_file():
-    assert yaml.safe_load(Path("dvc.yaml").read_text())["metrics"] == ["metrics/report.json"]
+    assert yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["metrics"] == [
+        "metrics/report.json"
+    ]
     assert not any("persist" in str(stage) for stage in STAGES.values())
 
 

@@ -148,7 +148,9 @@ def test_msmt17_of_the_other_version_says_what_is_there(tmp_path):
 )
 def test_msmt17_wrong_line_is_named(tmp_path, line):
     sizes = {"train": (2, 4), "val": (2, 2), "query": (2, 2), "gallery": (2, 4)}
-    with open(write_msmt17(tmp_path, sizes=sizes) / "list_query.txt", "a") as file:
+    with open(
+        write_msmt17(tmp_path, sizes=sizes) / "list_query.txt", "a", encoding="utf-8"
+    ) as file:
         file.write(f"\n{line}\n")
     with pytest.raises(
         InputError, match=re.escape(f"line 4 of {tmp_path / 'list_query.txt'}: got '{line}'")

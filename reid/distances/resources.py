@@ -97,9 +97,9 @@ def available_memory() -> int:
     All of the machine's memory where the system does not say.
     """
     meminfo, container = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    lines = meminfo.read_text(encoding="utf-8").splitlines() if meminfo.exists() else []
     entries = dict(line.split(":") for line in lines)
-    limit = container.read_text().strip() if container.exists() else "max"
+    limit = container.read_text(encoding="utf-8").strip() if container.exists() else "max"
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if "MemAvailable" in entries:
         available = int(entries["MemAvailable"].split()[0]) * 1024

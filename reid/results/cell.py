@@ -69,7 +69,7 @@ def _scores_of(
 
 def write(file: Path, run: Run) -> None:
     """Write a run as indented JSON."""
-    file.write_text(json.dumps(run, indent=2) + "\n")
+    file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
 def read_cell(folder: str | Path, seeds: Sequence[int]) -> list[Run]:

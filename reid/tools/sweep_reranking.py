@@ -114,7 +114,10 @@ def main() -> None:
     rows = table((args.features, args.distances), args.protocol, grid, settings)
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
     if args.out:
-        with cli.atomic_output(args.out) as out, out.open("w", newline="") as file:
+        with (
+            cli.atomic_output(args.out) as out,
+            out.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

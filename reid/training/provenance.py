@@ -71,7 +71,7 @@ def converted(file: Path, epoch: int | None) -> dict[str, Any]:
 
 def write(file: Path, content: dict[str, Any]) -> None:
     """Write `content` of `training` or `converted` as JSON."""
-    file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def fingerprint(split: Split) -> str:
@@ -125,7 +125,7 @@ def peak_memory_gb() -> float:
     """Return the most memory that this process has had resident, in GB of 10^9 bytes."""
     # on Linux `getrusage` may tell the peak of the process that started this one
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     if peaks:
         return round(int(peaks[0]) * 1024 / 1e9, 3)
@@ -145,7 +145,7 @@ def peak_gpu_memory_gb(device: torch.device) -> float | None:
 def _processor() -> str:
     """Return the processor's name, or its architecture where the system does not tell."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else _output_of("sysctl", "-n", "machdep.cpu.brand_string")
     return name or platform.machine()
