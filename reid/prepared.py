@@ -38,6 +38,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def folder(self) -> Path:
+        """The folder that the split was read from."""
+        return Path(self.archive.filename).parent
+
     def content(self, index: int) -> bytes:
         """The file's bytes of image `index`; many threads may ask. Raises InputError when they are
         damaged.

@@ -9,8 +9,8 @@ from reid.arrays import features
 from reid.distances import all_pairs, resources
 from reid.distances.compare import Comparison
 from reid.distances.settings import DistanceSettings
-from reid.runtime import config, distributed
-from reid.runtime.device import choose_device
+from reid.runtime import config, distributed, made_by
+from reid.runtime.device import choose_device, describe_device
 
 
 def main() -> None:
@@ -32,6 +32,9 @@ def main() -> None:
     resources.check(estimated, settings, args.out)
     with distributed.shared_output(args.out) as out:
         all_pairs.write_distances(gallery, queries, comparison, out)
+        inputs = {"features": made_by.read(args.features)}
+        machine = describe_device(comparison.device)
+        made_by.write(out, made_by.document("stages.distances", settings, inputs, machine))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@ protocol, as JSON.
 """
 
 import argparse
+import platform
 from pathlib import Path
 
 from reid.results import cell, provenance
 from reid.results.metrics import EvaluateSettings
-from reid.runtime import cli, config
+from reid.runtime import cli, config, made_by
 
 
 def main() -> None:
@@ -18,26 +19,28 @@ def main() -> None:
     add("distances", type=Path, help="folder that the distances stage wrote")
     add("reranked", type=Path, help="folder that the rerank stage wrote")
     add("out", help="JSON file to write")
-    run_only = "of the run, whose settings join the file; not for other systems' features"
-    add("--dataset", help=f"dataset {run_only}")
+    run_only = "of the run, which joins the file; not for other systems' features"
+    add("--dataset", help=f"dataset {run_only}; its entry may name the metric")
     add("--loss", help="loss of the run, likewise")
     add("--seed", type=int, help="seed of the run, likewise")
-    add("--training", help="training.json of the run, which lies beside its model, likewise")
+    add("--training", type=Path, help="training.json of the run, which lies beside its model")
     add("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
-    run_arguments = (args.dataset, args.loss, args.seed, args.training)
+    identity = (args.dataset, args.loss, args.seed)
+    run_arguments = (*identity, args.training)
     if None in run_arguments and any(argument is not None for argument in run_arguments):
         parser.error("--dataset, --loss, --seed and --training go together")
 
-    params = config.read(args.params)
-    settings = config.load(EvaluateSettings, params, "evaluate")
-    description = {}
+    params, folders = config.read(args.params), (args.features, args.distances, args.reranked)
+    settings = config.load(EvaluateSettings, params, "evaluate", args.dataset)
+    this = made_by.document("stages.evaluate", settings, {}, platform.machine())
+    made = provenance.of_folders(*folders, this)
+    head = {"provenance": made}
     if args.training is not None:
-        training = provenance.read(args.training)
-        description = provenance.describe(params, args.dataset, args.loss, args.seed, training)
+        head = provenance.of_run(identity, args.training, args.features, made)
     with cli.atomic_output(args.out) as draft:
-        scores = cell.evaluate(args.features, args.distances, args.reranked, settings)
-        cell.write(draft, {**description, **scores})
+        scores = cell.evaluate(*folders, settings)
+        cell.write(draft, {**head, "metric": settings.metric, **scores})
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ from pathlib import Path
 from reid import model, prepared
 from reid.arrays.names import SPLITS
 from reid.extraction import ExtractSettings, extract
-from reid.runtime import config, distributed
-from reid.runtime.device import choose_device
+from reid.runtime import config, distributed, made_by
+from reid.runtime.device import choose_device, describe_device
 
 
 def main() -> None:
     """Describe every image of query, query_partial and gallery."""
     parser = argparse.ArgumentParser(prog="python -m stages.extract", description=__doc__)
     parser.add_argument("data", type=Path, help="folder that the prepare stage wrote")
-    parser.add_argument("model", help="model.safetensors that the train stage wrote")
+    parser.add_argument("model", type=Path, help="model.safetensors that the train stage wrote")
     parser.add_argument("out", help="folder to write query, query_partial and gallery to")
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
@@ -26,6 +26,10 @@ def main() -> None:
         distributed.create_shared_folder(out)
         for split in SPLITS:
             extract(network, prepared.read(args.data / split), out / split, settings.batch, device)
+        inputs = {split: made_by.read(args.data / split) for split in SPLITS}
+        inputs["model"] = made_by.read(args.model.parent)
+        machine = describe_device(device)
+        made_by.write(out, made_by.document("stages.extract", settings, inputs, machine))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def main() -> None:
     with cli.atomic_output(args.out) as out, tempfile.TemporaryDirectory() as scratch:
         images = sources.images_to_pack(source, where, settings, Path(scratch))
         statistics = prepared.write(out, images)
+        sources.record(out, source, settings)
     rows = [{"subset": split, **counts} for split, counts in statistics.items()]
     print(tabulate(rows, headers={"people": "ids"}))
 

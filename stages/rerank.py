@@ -3,13 +3,14 @@ global_dmli distances.
 """
 
 import argparse
+import platform
 from pathlib import Path
 
 from reid.arrays import features, matrices, neighbours
 from reid.arrays.names import PROTOCOLS, RERANKED
 from reid.reranking.pair_distances import pair_distances
 from reid.reranking.rerank import RerankSettings, rerank
-from reid.runtime import cli, config
+from reid.runtime import cli, config, made_by
 
 
 def main() -> None:
@@ -24,6 +25,7 @@ def main() -> None:
     args = parser.parse_args()
 
     settings = config.load(RerankSettings, config.read(args.params), "rerank")
+    made_by.check_input(args.distances, "features", args.features)
     gallery = features.read(args.features / "gallery")
     with cli.atomic_output(args.out) as out:
         for protocol in matrices.protocols_in(args.distances):
@@ -36,6 +38,9 @@ def main() -> None:
                 pairs = pair_distances(name, queries, gallery)
                 rerank(distances[name], nearest[name], pairs, settings, files[name])
                 matrices.release(distances[name])
+        inputs = {name: made_by.read(getattr(args, name)) for name in ("features", "distances")}
+        machine = platform.machine()
+        made_by.write(out, made_by.document("stages.rerank", settings, inputs, machine))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A source is a reader's name and that reader's settings. The reader `combined` has sources itself.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from reid.datasets import combined, download, packing, readers
 from reid.datasets.combined import CombinedSettings
 from reid.datasets.packing import PackedImage
 from reid.datasets.records import Reader, SourceSettings, Splits
+from reid.runtime import made_by
 from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
 from reid.runtime.settings import settings_class
@@ -44,6 +46,22 @@ def images_to_pack(
     images = {split: packing.original_images(records) for split, records in splits.items()}
     images["query_partial"] = packing.partial_query_images(splits["query"], settings.partial_seed)
     return images
+
+
+def record(folder: Path, source: dict[str, Any], settings: PrepareSettings) -> None:
+    """Write into each split's folder what it was made of, and the SHA-256 of its manifest.
+
+    The manifest holds that of every image, so code and versions, which would retrain models when
+    the images are the same, are left out.
+    """
+    for split in sorted(path.parent for path in folder.glob("*/manifest.csv")):
+        values: dict[str, Any] = {"source": source}
+        if split.name == "query_partial":
+            values["partial_seed"] = settings.partial_seed
+        content = hashlib.sha256((split / "manifest.csv").read_bytes()).hexdigest()
+        made_by.write(
+            split, {"stage": "prepare", "settings": values, "content": content, "inputs": {}}
+        )
 
 
 def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Path) -> Splits:

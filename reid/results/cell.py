@@ -129,17 +129,22 @@ def parse_run(text: bytes | str, where: str) -> Run:
     for protocol in PROTOCOLS:
         for column in COLUMNS:
             for measure in MEASURES:
-                _check_percent(run, (protocol, column, measure), where)
+                _check_percent(run, f"{protocol}.{column}.{measure}", where)
     return run
 
 
-def _check_percent(run: Run, path: tuple[str, ...], where: str) -> None:
+def value_at(values: Any, path: str) -> Any:
+    """Return what nested mappings hold at a dotted path, None where there is nothing."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def _check_percent(run: Run, path: str, where: str) -> None:
     """Raise InputError unless the number at `path` is in [0, 100]; NaN is not."""
-    value: Any = run
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+    value = value_at(run, path)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
         raise InputError(
-            f"{where}: `{'.'.join(path)}` is {'missing' if value is None else repr(value)}, wanted "
+            f"{where}: `{path}` is {'missing' if value is None else repr(value)}, wanted "
             f"a percentage, 0 to 100. Make it again with `dvc repro evaluate@{run_name(run)}`."
         )

@@ -2,13 +2,18 @@
 
 Source: the results in the README of github.com/michuanhaohao/AlignedReID, whose paper is
 AlignedReID++ (Luo et al., Pattern Recognition 94, 2019). Departs from an earlier edition of it in
-the MSMT17 block, see NOTES.
+the MSMT17 block, see NOTES. They stand beside a run only where it has what they hold for.
 """
+
+from dataclasses import dataclass
+from typing import Any
+
+from reid.results.cell import Run, value_at
 
 SOURCE = "the README of github.com/michuanhaohao/AlignedReID"
 MODEL = "Resnet50"
 
-# By dataset, where it needs one: a remark that goes below the table.
+# By reader, where it needs one: a remark that goes below the table.
 NOTES = {
     "msmt17": (
         "An earlier edition of the published MSMT17 table left cells empty and held cells of "
@@ -20,7 +25,7 @@ NOTES = {
 
 COLUMNS = ("global", "local", "dmli", "global_dmli", "global_dmli_rk")
 
-# By dataset and protocol, by loss: the cells of COLUMNS, as many as were published.
+# By reader and protocol, by loss: the cells of COLUMNS, as many as were published.
 _TEXT = {
     ("market1501", "full"): {
         "alignedreid": "89.2/75.9 90.7/75.5 91.1/77.4 91.0/77.6 92.0/88.5",
@@ -51,12 +56,75 @@ _TEXT = {
 }
 
 
-def columns(dataset: str, protocol: str, loss: str) -> dict[str, dict[str, float]]:
-    """The published {column: {"rank1", "mAP"}} of a cell, in percent; holds only what was
-    published, maybe nothing.
+@dataclass(frozen=True)
+class Condition:
+    """What published numbers hold for: keys of the source, images of train, query and gallery."""
+
+    source: dict[str, Any]
+    train: int
+    queries: int
+    gallery: int
+
+
+# By reader; `split` of CUHK03 does not matter to its new protocol.
+_CONDITIONS = {
+    "market1501": Condition({"distractors_500k": False}, 12_936, 3_368, 15_913),
+    "dukemtmcreid": Condition({}, 16_522, 2_228, 17_661),
+    "cuhk03": Condition({"boxes": "detected", "protocol": "new"}, 7_365, 1_400, 5_332),
+    "msmt17": Condition({"with_val": False}, 30_248, 11_659, 82_161),
+}
+METRIC, TRUNK = "market1501", "resnet50"
+
+
+def reader(run: Run) -> str | None:
+    """Return the reader of a run's gallery, None where the run does not say."""
+    return value_at(run, "provenance.prepare.gallery.settings.source.reader")
+
+
+def protocol(run: Run) -> str | None:
+    """Return the protocol of a source that has several, such as CUHK03's `classic`."""
+    return value_at(run, "provenance.prepare.gallery.settings.source.protocol")
+
+
+def columns(run: Run, protocol: str) -> dict[str, dict[str, float]]:
+    """Return the published {column: {"rank1", "mAP"}} of a run's cell, in percent.
+
+    It holds only what was published, maybe nothing, and nothing where `mismatch` says why.
     """
-    cells = _TEXT.get((dataset, protocol), {}).get(loss, "").split()
+    if mismatch(run, protocol):
+        return {}
+    cells = _TEXT.get((reader(run), protocol), {}).get(run["loss"], "").split()
     return {column: _numbers(cell) for column, cell in zip(COLUMNS, cells, strict=False)}
+
+
+def mismatch(run: Run, protocol: str) -> str | None:
+    """Say why published numbers cannot stand beside a run's, None where they can."""
+    name = reader(run)
+    if name is None:
+        return "the run does not say which dataset its features are of"
+    if name not in _CONDITIONS:
+        return f"none are for images of the reader {name}"
+    for key, wanted in _conditions(run, _CONDITIONS[name], protocol).items():
+        got = value_at(run, key)
+        if got != wanted:
+            return f"they hold for {key.rpartition('.')[2]} {wanted} ({key}), here it is {got}"
+    return None
+
+
+def _conditions(run: Run, condition: Condition, protocol: str) -> dict[str, Any]:
+    """Return the values that a run must have, by dotted name; a converted model tells no more."""
+    source = "provenance.prepare.gallery.settings.source"
+    wanted = {
+        **{f"{source}.{key}": value for key, value in condition.source.items()},
+        "metric": METRIC,
+        "trunk": TRUNK,
+        f"counts.{protocol}.queries": condition.queries,
+        f"counts.{protocol}.gallery": condition.gallery,
+    }
+    if value_at(run, "provenance.training.converted_from") is None:
+        wanted["provenance.train.settings.model.last_layer"] = ""
+        wanted["provenance.training.data.images"] = condition.train
+    return wanted
 
 
 def _numbers(cell: str) -> dict[str, float]:

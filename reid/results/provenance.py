@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: its settings, versions, and training.json, read and checked.
+"""Where a run's numbers come from: the made_by.json of its folders and training.json, checked.
 
 `reid.training.provenance` writes training.json. Of a trained model it holds environment,
 data, seed, time and memory; of a converted one environment and the file it was.
@@ -6,18 +6,15 @@ data, seed, time and memory; of a converted one environment and the file it was.
 
 import json
 import math
-import platform
 import re
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from reid.runtime import config
+from reid.runtime import made_by
 from reid.runtime.errors import InputError
+from reid.runtime.made_by import Document
 
-PACKAGES = ("torch", "torchvision", "numpy", "numba", "scipy", "Pillow")
-STAGES = ("extract", "distances", "rerank", "evaluate")  # with one section for all cells
 Check = tuple[Callable[[Any], bool], str]
 
 
@@ -84,30 +81,58 @@ def read(file: str | Path) -> dict[str, Any]:
     return content
 
 
-def describe(
-    params: dict[str, Any], dataset: str, loss: str, seed: int, training: dict[str, Any]
+def of_folders(
+    features: Path, distances: Path, reranked: Path, evaluate: Document
 ) -> dict[str, Any]:
-    """The dataset, loss, seed and trunk of a run, and its provenance: settings, versions, and
-    `training` as `read` returns it.
+    """Return what made a run's folders, and this evaluation, by stage: documents without inputs.
 
-    A converted model was not trained by the settings `train`, which are null in its provenance.
-
-    Raises InputError for an unknown dataset or loss, and for another seed than that of `training`.
+    `prepare` has one for each split; `unknown` lists folders that do not say. Raises InputError for
+    folders that were not made of each other.
     """
-    _check_seed(dataset, loss, seed, training)
-    model, train = (config.section(params, name, dataset, loss) for name in config.OVERRIDABLE)
-    identity = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": model.get("trunk")}
-    provenance = {
-        "source": config.entry(params, "datasets", dataset).get("source"),
-        "partial_seed": config.section(params, "prepare").get("partial_seed"),
-        "model": model,
-        "train": None if "converted_from" in training else train,
-        "loss": config.entry(params, "losses", loss),
-        **{key: config.section(params, key) for key in STAGES},
-        "versions": _versions(),
-        "training": training,
-    }
-    return {**identity, "provenance": provenance}
+    made_by.check_input(distances, "features", features)
+    made_by.check_input(reranked, "features", features)
+    made_by.check_input(reranked, "distances", distances)
+    provenance: dict[str, Any] = {"prepare": {}}
+    folders = {"features": features, "distances": distances, "reranked": reranked}
+    documents = {name: made_by.read(folder) for name, folder in folders.items()}
+    for name, document in (*documents.items(), ("run", evaluate)):
+        _collect(name, document, provenance)
+    unknown = [name for name, document in documents.items() if document is None]
+    return provenance | ({"unknown": unknown} if unknown else {})
+
+
+def _collect(name: str, document: Document | None, provenance: dict[str, Any]) -> None:
+    """Put the document of the input `name`, and those of its inputs, into `provenance`."""
+    if document is None:
+        return
+    stage = document["stage"]
+    values = {key: value for key, value in document.items() if key not in ("stage", "inputs")}
+    if stage == "prepare":
+        provenance["prepare"]["train" if name == "data" else name] = values
+    else:
+        provenance[stage] = values
+    for inner, source in document["inputs"].items():
+        _collect(inner, source, provenance)
+
+
+def of_run(
+    identity: tuple[str, str, int], training: Path, features: Path, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """(dataset, loss, seed), training.json and what made the folders -> the head of a run's JSON.
+
+    Its trunk is `unknown` where the features do not say. Raises InputError where training.json is
+    of another seed, or of another model than the features.
+    """
+    dataset, loss, seed = identity
+    content = read(training)
+    _check_seed(dataset, loss, seed, content)
+    document = made_by.read(features)
+    if document is not None and "model" in document["inputs"]:
+        made_by.check_input(features, "model", training.parent)
+    stage = provenance.get("train") or provenance.get("convert_checkpoint") or {}
+    trunk = stage.get("settings", {}).get("model", {}).get("trunk", "unknown")
+    head = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": trunk}
+    return {**head, "provenance": {**provenance, "training": content}}
 
 
 def _check_seed(dataset: str, loss: str, seed: int, training: dict[str, Any]) -> None:
@@ -119,8 +144,3 @@ def _check_seed(dataset: str, loss: str, seed: int, training: dict[str, Any]) ->
             f"{training.get('seed')}: wanted the same seed, 0 or more. Give the training.json that "
             f"`dvc repro train@{dataset}-{loss}-{seed}` writes."
         )
-
-
-def _versions() -> dict[str, str]:
-    packages = {package: version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), **packages}

@@ -2,13 +2,20 @@
 and the headline.
 """
 
+import re
 from statistics import fmean, stdev
 from typing import Any
 
 from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.results.cell import MEASURES, Run, run_name
 from reid.runtime.errors import InputError
+from reid.runtime.made_by import dotted
 
+# the seed, the checkpoint that a model was converted from, and where and by which packages
+MAY_DIFFER = re.compile(
+    r"^(train\.settings\.train\.seed|convert_checkpoint\.settings\.(file|sha256))$"
+    r"|\.(versions|machine)(\.|$)"
+)
 Columns = dict[str, dict[str, Any]]  # {column: {"rank1": ..., "mAP": ...}}
 
 
@@ -109,19 +116,9 @@ def _check_settings(first: Run, second: Run) -> None:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """A run's settings, and the data that it was trained with, by dotted name."""
+    """A run's settings, code and data by dotted name, without what may differ between seeds."""
     provenance = run.get("provenance", {})
     training = provenance.get("training")
-    settings = {"trunk": run["trunk"], **provenance}
-    settings.pop("versions", None)
-    settings["training"] = {"data": training.get("data") if isinstance(training, dict) else None}
-    return _dotted(settings)
-
-
-def _dotted(values: dict[str, Any]) -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    named = {}
-    for key, value in values.items():
-        inner = _dotted(value) if isinstance(value, dict) else {"": value}
-        named |= {f"{key}.{below}".rstrip("."): deeper for below, deeper in inner.items()}
-    return named
+    data = training.get("data") if isinstance(training, dict) else None
+    values = dotted({"trunk": run["trunk"], **provenance, "training": {"data": data}})
+    return {key: value for key, value in values.items() if not MAY_DIFFER.search(key)}

@@ -93,7 +93,8 @@ def rows(cells: list[list[Run]], protocol: str, settings: TablesSettings) -> lis
 
     Source is "ours", followed by "published" and "difference" (ours - published, points) where
     anything was published; those two hold the published columns and measures only. Of several
-    seeds, `columns` are the means, and "seeds", "deviations" and "values" join them. Raises
+    seeds, `columns` are the means, and "seeds", "deviations" and "values" join them; "notes" are
+    sentences that go below the table. Raises
     InputError when there is no cell, and when seeds of a cell differ in more than the seed.
     """
     if not cells:
@@ -111,7 +112,9 @@ def _rows_of_cell(runs: list[Run], protocol: str, settings: TablesSettings) -> l
     loss = settings.name(run["loss"])
     ours: Row = {"model": settings.name(run["trunk"]), "loss": loss, "source": "ours"}
     ours |= seeds.summarize(runs, protocol)
-    published = paper.columns(run["dataset"], protocol, run["loss"])
+    published = paper.columns(run, protocol)
+    if notes := _notes(run, protocol, bool(published)):
+        ours["notes"] = notes
     if not published:
         return [ours]
     return [
@@ -124,6 +127,20 @@ def _rows_of_cell(runs: list[Run], protocol: str, settings: TablesSettings) -> l
             "columns": _difference(ours["columns"], published),
         },
     ]
+
+
+def _notes(run: Run, protocol: str, has_published: bool) -> list[str]:
+    """Return what a reader must know of a run's row: an unusual metric, and what was published."""
+    notes, is_classic = [], paper.protocol(run) == "classic"
+    if run.get("metric") == "cuhk03":
+        notes.append("Metric: CUHK03's classic one, the mean over draws of one image a person.")
+    elif is_classic:
+        notes.append("Metric: Market-1501's, not the classic one that goes with this protocol.")
+    if reason := paper.mismatch(run, protocol):
+        notes.append(f"No published numbers stand beside ours: {reason}.")
+    elif has_published and (note := paper.NOTES.get(paper.reader(run) or "")):
+        notes.append(note)
+    return notes
 
 
 def _difference(ours: dict[str, Any], published: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -149,8 +166,7 @@ def markdown(table: list[Row], dataset: str, protocol: str, settings: TablesSett
             f" Published: {paper.SOURCE}. Difference: ours - published, in points; `-`: not "
             "published."
         )
-        if dataset in paper.NOTES:
-            parts.append(paper.NOTES[dataset])
+    parts += dict.fromkeys(note for row in ours for note in row.get("notes", []))
     return "\n\n".join([*parts, f"##### {title}, every column", _grid(ours, COLUMNS)]) + "\n"
 
 

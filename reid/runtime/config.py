@@ -1,8 +1,8 @@
 """params.yaml: read it, and turn a section of it into settings.
 
-`datasets.<name>.model` and `.train` override keys of the section of the same name, and after them
-those of `losses.<name>`: a row of the tables wins over a dataset. Anchors, merge keys and keys that
-come twice are refused: DVC would read or rewrite them in its own way.
+`datasets.<name>.model`, `.train` and `.evaluate` override keys of the section of the same name, and
+after them `losses.<name>.model` and `.train`: a row of the tables wins over a dataset. Anchors,
+merge keys and keys that come twice are refused: DVC would read or rewrite them in its own way.
 """
 
 from pathlib import Path
@@ -14,7 +14,8 @@ from reid.runtime import settings
 from reid.runtime.errors import InputError
 from reid.runtime.settings import Settings
 
-OVERRIDABLE = ("model", "train")
+OVERRIDABLE = ("model", "train")  # by a dataset and by a loss
+OF_DATASETS = (*OVERRIDABLE, "evaluate")  # by a dataset
 
 
 class _Loader(yaml.SafeLoader):
@@ -114,16 +115,16 @@ def entry(params: dict[str, Any], group: str, name: str) -> dict[str, Any]:
     """Return `params[group][name]`, of `losses` without what it overrides (see `section`).
 
     Raises InputError with the choices when it is unknown, and when a dataset has a key
-    other than source, model and train.
+    other than source, model, train and evaluate.
     """
     values = _whole_entry(params, group, name)
     if group == "losses":
         return {key: value for key, value in values.items() if key not in OVERRIDABLE}
-    unknown = sorted(set(map(str, values)) - {"source", *OVERRIDABLE})
+    unknown = sorted(set(map(str, values)) - {"source", *OF_DATASETS})
     if unknown:
         raise InputError(
             f"`datasets.{name}` in params.yaml: unknown: {', '.join(unknown)}; its keys are "
-            f"source, {', '.join(OVERRIDABLE)}. Other sections hold for all datasets alike."
+            f"source, {', '.join(OF_DATASETS)}. Other sections hold for all datasets alike."
         )
     return values
 

@@ -3,6 +3,7 @@
 import functools
 import getpass
 import os
+import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,13 @@ def choose_device(name: str) -> torch.device:
             f"device '{name}' is one GPU, for several processes: choose auto, cpu or cuda."
         )
     return device
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the GPU's name, or the processor's architecture and the widest instructions in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 @functools.cache

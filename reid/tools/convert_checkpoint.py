@@ -9,6 +9,7 @@ the one NumPy number beside them, `rank1`.
 import argparse
 import dataclasses
 import pickle
+import platform
 import re
 import struct
 import warnings
@@ -21,10 +22,11 @@ from torch import Tensor
 
 from reid import model
 from reid.model import ModelSettings, Network
-from reid.runtime import cli, config
+from reid.runtime import cli, config, made_by
 from reid.runtime.errors import InputError
 from reid.training import provenance
 
+MODULE = "reid.tools.convert_checkpoint"
 FLOATS = {"f4": "<f", "f8": "<d"}
 WHOLE = "Check that it is a checkpoint of AlignedReID (*.pth.tar), and whole: download it again."
 
@@ -184,9 +186,7 @@ def main() -> None:
     """Read one checkpoint, write model.safetensors, history.csv and training.json; say what it
     tells of itself.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m reid.tools.convert_checkpoint", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
     parser.add_argument("checkpoint", help="a *.pth.tar of the published code")
     parser.add_argument("out", help="folder to write, e.g. models/market1501/alignedreid/0")
     parser.add_argument(
@@ -201,9 +201,10 @@ def main() -> None:
         out.mkdir()
         model.save(network, out / "model.safetensors")
         pd.DataFrame({"epoch": [checkpoint.epoch]}).to_csv(out / "history.csv", index=False)
-        provenance.write(
-            out / "training.json", provenance.converted(Path(args.checkpoint), checkpoint.epoch)
-        )
+        content = provenance.converted(Path(args.checkpoint), checkpoint.epoch)
+        provenance.write(out / "training.json", content)
+        values = {"model": dataclasses.asdict(network.settings), "sha256": content["sha256"]}
+        made_by.write(out, made_by.document(MODULE, values, {}, platform.machine()))
     print(f"{description(checkpoint, network)}: {args.out}")
 
 

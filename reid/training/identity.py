@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 import torchvision
 
 from reid.prepared import Split
+from reid.runtime import made_by
 from reid.training import provenance
 from reid.training.settings import CellSettings
 
@@ -35,7 +35,7 @@ def describe(
     return {
         **asdict(settings),
         "data": provenance.fingerprint(split),
-        "code": code_digest(),
+        "code": made_by.code_digest("stages.train"),
         "weights": weights_digest(settings.model.weights),
         "machine": machine(device, world_size),
     }
@@ -68,16 +68,3 @@ def weights_digest(weights: str) -> str | None:
     """Return the SHA-256 of the file that `model.weights` names, None where it names none."""
     file = Path(weights)
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-
-
-def code_digest() -> str:
-    """Return the SHA-256 of the project's modules that this process has imported, the stage itself
-    included.
-    """
-    packages = ("reid", "stages", "__main__")
-    names = sorted(name for name in sys.modules if name.split(".")[0] in packages)
-    files = (getattr(sys.modules[name], "__file__", None) for name in names)
-    digest = hashlib.sha256()
-    for file in filter(None, files):
-        digest.update(Path(file).name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
-    return digest.hexdigest()

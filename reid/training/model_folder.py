@@ -1,5 +1,5 @@
-"""A model's folder: train on a prepared split, and write model.safetensors, history.csv and
-training.json.
+"""A model's folder: train on a prepared split, and write model.safetensors, history.csv,
+training.json and made_by.json.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from reid import model
 from reid.prepared import Split
-from reid.runtime import distributed
+from reid.runtime import distributed, made_by
 from reid.runtime.device import choose_device
 from reid.training import batches, identity, loop, provenance
 from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
@@ -62,6 +62,9 @@ def write(folder: Path, run: Run, split: Split) -> None:
     )
     content = provenance.training(split, run.settings.train.seed, run.device, summary)
     provenance.write(folder / "training.json", content)
+    machine = identity.machine(run.device, distributed.world_size())
+    inputs = {"data": made_by.read(split.folder)}
+    made_by.write(folder, made_by.document("stages.train", run.settings, inputs, machine))
 
 
 def _warn_of_other_runs(file: CheckpointFile) -> None:
