@@ -35,29 +35,22 @@ TRAINED = {
 CONVERTED = {"environment": ENVIRONMENT, "converted_from": "best.pth.tar", "sha256": DIGEST}
 
 
-def test_description_of_a_trained_model():
-    run = provenance.describe(PARAMS, "synthetic", "ls", 3, TRAINED)
-    assert list(run) == ["dataset", "loss", "seed", "trunk", "provenance"]
-    assert [run[key] for key in ("dataset", "loss", "seed")] == ["synthetic", "ls", 3]
-    assert run["trunk"] == run["provenance"]["model"]["trunk"] == "resnet18"
-    assert run["provenance"]["train"]["epochs"] == 60
-    assert run["provenance"]["training"] == TRAINED
-
-
 @pytest.mark.parametrize("seed", [0, 4, -1])
-def test_another_seed_than_that_of_the_training_is_refused(seed):
+def test_another_seed_than_that_of_the_training_is_refused(files, seed):
     with pytest.raises(
         InputError, match=rf"synthetic-ls-{seed} .* seed 3.*dvc repro train@synthetic-ls-{seed}"
     ):
-        provenance.describe(PARAMS, "synthetic", "ls", seed, TRAINED)
+        provenance.of_run(
+            ("synthetic", "ls", seed), files / "training.json", files / "features", {}
+        )
 
 
-def test_a_converted_model_has_the_seed_that_is_asked_for():
-    run = provenance.describe(PARAMS, "synthetic", "ls", 5, CONVERTED)
-    assert run["seed"] == 5
-    assert run["provenance"]["train"] is None
+def test_a_converted_model_has_the_seed_that_is_asked_for(files):
+    (files / "training.json").write_text(json.dumps(CONVERTED))
+    of_run = ("synthetic", "ls", 5)
+    assert provenance.of_run(of_run, files / "training.json", files / "features", {})["seed"] == 5
     with pytest.raises(InputError, match="0 or more"):
-        provenance.describe(PARAMS, "synthetic", "ls", -1, CONVERTED)
+        provenance.of_run(("synthetic", "ls", -1), files / "training.json", files / "features", {})
 
 
 @pytest.fixture
@@ -102,7 +95,9 @@ RUN_ARGUMENTS = {
 
 def test_stage_scores_every_column(files, monkeypatch):
     run = evaluate(files, monkeypatch)
-    assert list(run) == ["counts", "full"]
+    assert list(run) == ["provenance", "metric", "counts", "full"]
+    assert run["provenance"]["unknown"] == ["features", "distances", "reranked"]
+    assert run["provenance"]["evaluate"]["settings"] == PARAMS["evaluate"]
     assert run["counts"] == {"full": {"queries": 2, "queries_without_match": 0, "gallery": 3}}
     assert tuple(run["full"]) == COLUMNS
     for numbers in run["full"].values():
@@ -113,6 +108,8 @@ def test_stage_joins_the_run_that_it_is_told(files, monkeypatch):
     arguments = [text for pair in RUN_ARGUMENTS.items() for text in pair]
     run = evaluate(files, monkeypatch, *arguments)
     assert [run[key] for key in ("dataset", "loss", "seed")] == ["synthetic", "ls", 3]
+    assert run["trunk"] == "unknown"
+    assert run["provenance"]["training"] == TRAINED
     assert run["full"]["dmli"]["mAP"] == 75
 
 

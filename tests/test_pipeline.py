@@ -218,7 +218,7 @@ def test_an_experiment_on_the_report_trains_one_cell_only(clone):
     )
     assert ran == [*(f"{stage}@synthetic-ls-0" for stage in CELL), "report"]
     run = json.loads((clone.folder / "metrics/runs/synthetic/ls/0.json").read_text())
-    assert run["provenance"]["train"]["learning_rate"] == 0.01
+    assert run["provenance"]["train"]["settings"]["train"]["learning_rate"] == 0.01
     clone("git", "checkout", "-q", ".")
     clone("dvc", "checkout", "-q")
 

@@ -16,7 +16,6 @@ import torch
 
 from reid import prepared
 from reid.results import provenance as training_json
-from reid.runtime import config
 from reid.runtime.errors import InputError
 from reid.training import provenance
 from reid.training.provenance import Summary
@@ -256,20 +255,6 @@ def test_other_files_are_named(tmp_path, text, message):
         training_json.read(tmp_path / "training.json")
     with pytest.raises(InputError, match=r"cannot read .*none\.json: No such file"):
         training_json.read(tmp_path / "none.json")
-
-
-def test_the_cell_of_a_converted_model_claims_no_training_settings(params, contents):
-    cells = {
-        kind: training_json.describe(params, "synthetic", "ls", 5, content)
-        for kind, content in contents.items()
-    }
-    trained, converted = (cells[kind]["provenance"] for kind in ("trained", "converted"))
-    assert trained["train"] == config.section(params, "train", "synthetic")
-    assert converted["train"] is None
-    for kind in contents:
-        assert cells[kind]["provenance"]["training"] == contents[kind]
-    same = set(trained) - {"train", "training"}
-    assert {key: trained[key] for key in same} == {key: converted[key] for key in same}
 
 
 def test_the_train_stage_writes_it_and_the_cell_holds_it(finished):

@@ -13,6 +13,7 @@ from reid.arrays.names import COLUMNS
 from reid.results import paper, plots, seeds, tables
 from reid.results.tables import TablesSettings
 from reid.runtime.errors import InputError
+from tests.test_tables import make_official
 
 NAMES = {"ls": "Alignedreid(LS)", "resnet50": "Resnet50", "resnet18": "Resnet18"}
 SETTINGS = TablesSettings(datasets=("synthetic",), losses=("ls",), seeds=(0, 1, 2), names=NAMES)
@@ -21,12 +22,17 @@ SETTINGS = TablesSettings(datasets=("synthetic",), losses=("ls",), seeds=(0, 1, 
 def make_run(seed=0, rank1=70.0, map_=50.0, dataset="synthetic", loss="ls"):
     """A run with the same numbers in every column."""
     protocol = {column: {"rank1": rank1, "rank5": 90.0, "mAP": map_} for column in COLUMNS}
-    provenance = {
-        "model": {"trunk": "resnet50", "height": 256},
-        "train": {"epochs": 300},
+    made = {"code": "ab", "versions": {"torch": "2.11.0"}, "machine": "x86_64"}
+    settings = {
+        "model": {"trunk": "resnet50", "height": 256, "last_layer": ""},
+        "train": {"epochs": 300, "seed": seed},
         "loss": {"label_smoothing": 0.1},
-        "evaluate": {"metric": "market1501", "seed": 0},
-        "versions": {"torch": "2.11.0"},
+    }
+    provenance = {
+        "prepare": {"gallery": {"settings": {"source": {"reader": "csv"}}}},
+        "train": {"settings": settings, **made},
+        "rerank": {"settings": {"k1": 20}, **made},
+        "evaluate": {"settings": {"metric": "market1501", "seed": 0}, **made},
         "training": {
             "seconds": 10.0 + seed,
             "data": {"fingerprint": "ab", "people": 2, "images": 8},
@@ -92,8 +98,9 @@ def test_a_single_seed_has_no_deviation():
     run = make_run(rank1=70.12345)
     (row,) = rows_of([run])
     columns = {column: {"rank1": 70.12345, "mAP": 50.0} for column in COLUMNS}
+    notes = ["No published numbers stand beside ours: nothing is published for the reader csv."]
     identity = {"model": "Resnet50", "loss": "Alignedreid(LS)", "source": "ours"}
-    assert row == {**identity, "columns": columns}
+    assert row == {**identity, "columns": columns, "notes": notes}
     page = page_of([run])
     assert "±" not in page
     assert "seeds" not in page
@@ -112,9 +119,9 @@ def test_losses_of_the_same_name_are_two_rows(three):
 
 def test_published_numbers_are_compared_with_the_mean(three):
     for run in three:
-        run["dataset"] = "market1501"
+        make_official(run, "market1501")
     _, published, difference = rows_of(three)
-    assert published["columns"] == paper.columns("market1501", "full", "ls")
+    assert published["columns"] == paper.columns(three[0], "full")
     assert difference["columns"]["global"] == {
         "rank1": round(71.0 - 90.6, 4),
         "mAP": round(51.0 - 77.7, 4),
@@ -159,12 +166,14 @@ def change(run, path, value):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("model.height", 384),
-        ("train.epochs", 60),
-        ("loss.label_smoothing", 0.2),
-        ("evaluate.seed", 1),
+        ("train.settings.model.height", 384),
+        ("train.settings.train.epochs", 60),
+        ("train.settings.loss.label_smoothing", 0.2),
+        ("evaluate.settings.seed", 1),
+        ("rerank.settings.k1", 30),
+        ("rerank.code", "cd"),
         ("training.data.fingerprint", "cd"),
-        ("loss.new", True),
+        ("train.settings.loss.new", True),
     ],
 )
 def test_runs_that_differ_in_more_are_refused_by_name(three, path, value, use):
@@ -181,9 +190,9 @@ def test_another_trunk_is_refused(three):
 
 
 def test_the_first_setting_that_differs_is_named(three):
-    change(three[1], "loss.label_smoothing", 0.2)
-    change(three[1], "train.epochs", 60)
-    with pytest.raises(InputError, match=r"`train.epochs` differs: got 300 and 60"):
+    change(three[1], "train.settings.loss.label_smoothing", 0.2)
+    change(three[1], "train.settings.train.epochs", 60)
+    with pytest.raises(InputError, match=r"`train.settings.train.epochs` differs: got 300 and 60"):
         rows_of(three)
 
 
@@ -191,13 +200,14 @@ def test_a_converted_model_is_no_seed_of_a_trained_one(three):
     change(three[1], "train", None)
     with pytest.raises(
         InputError,
-        match=r"synthetic-ls-0 and synthetic-ls-1 .*`train.epochs` differs: got 300 and None",
+        match=r"synthetic-ls-0 and synthetic-ls-1 .*`train\.settings\..* differs: got .* and None",
     ):
         rows_of(three)
 
 
 def test_time_and_versions_may_differ(three):
-    change(three[1], "versions.torch", "2.12.0")
+    change(three[1], "train.versions.torch", "2.12.0")
+    change(three[1], "rerank.machine", "arm64")
     change(three[1], "training.seconds", 99.0)
     assert len(rows_of(three)) == 1
 

@@ -11,6 +11,11 @@ import pytest
 import yaml
 
 from reid.arrays.names import COLUMNS
+from reid.losses import LossSettings
+from reid.results.metrics import EvaluateSettings
+from reid.runtime import config
+from reid.runtime.errors import InputError
+from reid.runtime.settings import make
 from tests.conftest import run_stage
 
 STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
@@ -26,6 +31,8 @@ def test_every_stage_writes_its_files(finished):
     }
     expected.add("data/statistics.json")
     expected |= {f"model/{name}" for name in ("model.safetensors", "history.csv", "training.json")}
+    folders = ("model", "features", "distances", "reranked", *(f"data/{split}" for split in splits))
+    expected |= {f"{folder}/made_by.json" for folder in (*folders, "data/train")}
     expected.add("runs/synthetic/ls/0.json")
     arrays = ("global_features", "stripes", "pids", "camids")
     expected |= {f"features/{split}/{name}.npy" for split in splits for name in arrays}
@@ -52,8 +59,9 @@ def test_a_run_has_every_column_of_both_protocols(finished):
             assert set(scores) == {"rank1", "rank5", "rank10", "rank20", "mAP"}
             assert 0 <= scores["rank1"] <= scores["rank5"] <= scores["rank20"] <= 100
             assert 0 < scores["mAP"] <= 100
-    assert run["provenance"]["train"]["epochs"] == 1
-    assert run["provenance"]["loss"]["label_smoothing"] == 0.1
+    trained_by = run["provenance"]["train"]["settings"]
+    assert trained_by["train"]["epochs"] == 1
+    assert trained_by["loss"]["label_smoothing"] == 0.1
 
 
 def test_history_is_a_table_of_epochs(finished):
@@ -249,7 +257,7 @@ def test_evaluate_without_a_cell_is_for_features_of_other_systems(finished, para
     )
     assert run_stage("evaluate", *folders, "--params", params_file) == 0
     run = json.loads((tmp_path / "out.json").read_text())
-    assert set(run) == {"counts", "full", "partial"}
+    assert set(run) == {"provenance", "metric", "counts", "full", "partial"}
     assert run["full"] == json.loads((finished / "runs/synthetic/ls/0.json").read_text())["full"]
 
 
@@ -268,4 +276,15 @@ def test_features_without_partial_queries_give_the_full_protocol(copied, params_
         run_stage("distances", copied / "features", copied / "distances", "--params", params_file)
         == 0
     )
-    assert [folder.name for folder in (copied / "distances").iterdir()] == ["full"]
+    made = {path.name for path in (copied / "distances").iterdir()}
+    assert made == {"full", "made_by.json"}
+
+
+def test_the_metric_is_the_datasets_and_not_a_losss(params):
+    params = yaml.safe_load(yaml.safe_dump(params))
+    settings = config.load(EvaluateSettings, params, "evaluate", "cuhk03_classic")
+    assert (settings.metric, settings.draws) == ("cuhk03", 100)
+    assert config.load(EvaluateSettings, params, "evaluate", "cuhk03").metric == "market1501"
+    entry = config.entry(params, "losses", "ls") | {"evaluate": {"metric": "cuhk03"}}
+    with pytest.raises(InputError, match=r"losses\.ls\.evaluate"):
+        make(LossSettings, entry, "losses.ls")

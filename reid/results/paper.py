@@ -103,7 +103,7 @@ def mismatch(run: Run, protocol: str) -> str | None:
     if name is None:
         return "the run does not say which dataset its features are of"
     if name not in _CONDITIONS:
-        return f"none are for images of the reader {name}"
+        return f"nothing is published for the reader {name}"
     for key, wanted in _conditions(run, _CONDITIONS[name], protocol).items():
         got = value_at(run, key)
         if got != wanted:
