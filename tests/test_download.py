@@ -22,37 +22,23 @@ import gdown
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from reid.datasets import archive, download, readers
 from reid.runtime.errors import InputError
+from tests import tiny_market1501
 from tests.conftest import run_stage
+from tests.tiny_market1501 import IMAGES
 
-IMAGES = {
-    "bounding_box_train": ("0001_c1s1_000001_01.jpg", "0001_c2s1_000001_01.jpg"),
-    "query": ("0003_c1s1_000001_00.jpg", "0004_c2s1_000001_00.jpg.jpg"),
-    "bounding_box_test": (
-        "0003_c2s1_000001_01.jpg",
-        "0004_c1s1_000001_01.jpg",
-        "-1_c3s1_000001_01.jpg",
-    ),
-}
 FILE = "Market-1501-v15.09.15.zip"
 FOLDERS = readers.READERS["market1501"].folders
 
 
 def market_zip(top="Market-1501-v15.09.15"):
     """Market-1501 in small, as its official zip is laid out."""
-    rng, file = np.random.default_rng(0), io.BytesIO()
+    file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:
-        for folder, names in IMAGES.items():
-            for name in names:
-                image = io.BytesIO()
-                Image.fromarray(rng.integers(0, 256, (20, 10, 3), dtype=np.uint8)).save(
-                    image, "JPEG"
-                )
-                packed.writestr(f"{top}/{folder}/{name}", image.getvalue())
-            packed.writestr(f"{top}/{folder}/Thumbs.db", b"not an image")
+        for name, content in tiny_market1501.files().items():
+            packed.writestr(f"{top}/{name}", content)
     return file.getvalue()
 
 
@@ -431,7 +417,7 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
     with mock.patch("os.replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == [name]
-    (tmp_path / ".a.partial" / "left").mkdir(parents=True)  # by a kill
+    (tmp_path / ".a.0123abcd.partial" / "left").mkdir(parents=True)  # by a kill
     archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == ["a", name]
     assert listing(tmp_path / "a") == ["1.jpg", "2.jpg"]
@@ -439,8 +425,9 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
 
 def test_an_unwritable_place_is_an_error(tmp_path):
     make_archive(tmp_path / "a.zip", ["a/1.jpg"])
+    (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be unpacked to .*unpack it yourself"):
-        archive.unpack(tmp_path / "a.zip", tmp_path / "absent" / "a")
+        archive.unpack(tmp_path / "a.zip", tmp_path / "file" / "a")
 
 
 def make_archive(path, names, **options):
@@ -546,7 +533,7 @@ def test_a_held_zip_is_prepared_and_its_folder_used_again(raw, stage, tmp_path):
     (raw / FILE).write_bytes(market_zip() + b"a subset")
     assert stage("first") == 0
     assert (
-        json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 2
+        json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 3
     )
     (raw / FILE).unlink()
     shutil.rmtree(raw / "Market-1501-v15.09.15" / "query")
