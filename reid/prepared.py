@@ -166,8 +166,8 @@ def _write_images(path: Path, images: Iterable[tuple[str, int, int, bytes]]) -> 
 def _check_row(name: str, pid: int, camid: int) -> None:
     """Raise InputError for what a zip or a manifest cannot hold."""
     shown = name.encode("utf-8", "backslashreplace").decode()
-    if shown != name or "\0" in name:
-        raise InputError(f"the image name {shown!r} is not UTF-8 text: rename the file.")
+    if shown != name or {*name} & {*"\0\r\n"}:
+        raise InputError(f"the image name {shown!r} is not one line of UTF-8: rename the file.")
     for key, number in (("pid", pid), ("camid", camid)):
         if not -(2**63) <= number < 2**63:
             raise InputError(
