@@ -381,6 +381,11 @@ def test_the_md5_of_a_large_file_is_streamed(tmp_path):
     tracemalloc.stop()
 
 
+def test_the_md5_of_what_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*Is a directory"):
+        archive.md5(tmp_path)
+
+
 def test_the_md5_of_nothing(tmp_path):
     (tmp_path / "empty").touch()
     assert archive.md5(tmp_path / "empty") == "d41d8cd98f00b204e9800998ecf8427e"
@@ -699,7 +704,7 @@ def start(code, *arguments):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert "waiting for process" in process.stderr.readline()
+    assert "waiting" in process.stderr.readline()
     return process
 
 

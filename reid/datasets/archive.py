@@ -27,12 +27,18 @@ NAME = 1_000  # characters in the name of an entry
 
 
 def md5(path: Path) -> str:
-    """MD5 of a file as 32 hex digits, read a block at a time so that its size does not matter."""
+    """MD5 of a file as 32 hex digits, read a block at a time so that its size does not matter.
+
+    Raises InputError when it cannot be read.
+    """
     digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            bar.update(len(block))
+    try:
+        with open(path, "rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
+            while block := file.read(BLOCK):
+                digest.update(block)
+                bar.update(len(block))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
     return digest.hexdigest()
 
 

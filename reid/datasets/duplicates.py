@@ -6,8 +6,9 @@ harms nothing.
 """
 
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from reid.datasets.records import Record, Splits, first_few
 from reid.runtime.errors import InputError
@@ -41,10 +42,11 @@ def _pairs(
     splits: Splits, checksums: Mapping[str, Sequence[bytes]]
 ) -> Iterator[tuple[tuple[str, Record], tuple[str, Record]]]:
     """Yield each record that should not show the picture of an earlier one, with that one."""
+    count = Counter(chain.from_iterable(checksums.values()))
     by_picture: dict[bytes, Found] = defaultdict(lambda: defaultdict(dict))
     for split, records in splits.items():
         for record, checksum in zip(records, checksums[split], strict=True):
-            if not checksum:
+            if not checksum or count[checksum] == 1:
                 continue
             found = by_picture[checksum]
             earlier = _conflict(split, record, found)
