@@ -1,6 +1,5 @@
 """A prepared split -> decoded images -> normalised batches."""
 
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from reid.prepared import Split, dataset_of
+from reid.prepared import Split, dataset_of, decode_rgb
 from reid.runtime.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
@@ -23,7 +22,7 @@ def decode(
     """Images of a split as RGB, resized by PIL's bilinear filter: -> [N, H, W, 3] uint8.
 
     `indices` says which (None: all). Decodes in threads, with a progress bar past one second.
-    Raises InputError naming the split and the image that is corrupt.
+    Raises InputError naming the split and the image that cannot be decoded.
     """
     return decode_sizes(split, [(height, width)], indices)[0]
 
@@ -71,12 +70,10 @@ def standardise(batch: Tensor) -> Tensor:
 def _decode_one(split: Split, index: int, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
     content = split.content(index)
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            rgb = image.convert("RGB")
-            return [np.asarray(rgb.resize(size[::-1], Image.Resampling.BILINEAR)) for size in sizes]
-    except Exception as error:  # a damaged file raises nearly anything
+        rgb = decode_rgb(content)
+    except ValueError as error:
         raise InputError(
-            f"image {split.names[index]} of split {split.name} is corrupt "
-            f"({type(error).__name__}): replace it in the raw dataset and run `dvc repro --force "
-            f"prepare@{dataset_of(split)}`."
+            f"image {split.names[index]} of split {split.name} cannot be decoded: {error}. Replace "
+            f"it in the raw dataset and run `dvc repro --force prepare@{dataset_of(split)}`."
         ) from None
+    return [np.asarray(rgb.resize(size[::-1], Image.Resampling.BILINEAR)) for size in sizes]

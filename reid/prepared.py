@@ -1,4 +1,5 @@
-"""A prepared dataset: a folder of images.zip and manifest.csv for each split, and statistics.json.
+"""A prepared dataset: a folder of images.zip and manifest.csv for each split, and statistics.json;
+and the one way from an image file's bytes to pixels.
 
 The zips are stored, not compressed, with fixed timestamps, so that equal images make equal bytes.
 A zip's own CRC-32 is checked whenever an image is read; the manifest's SHA-256 tells which image
@@ -6,6 +7,7 @@ of two copies differs.
 """
 
 import hashlib
+import io
 import json
 import threading
 import zipfile
@@ -15,10 +17,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from reid.runtime.errors import InputError
 
 COLUMNS = {"name": str, "pid": np.int64, "camid": np.int64, "sha256": str}  # of manifest.csv
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+ORIENTATION = 0x0112  # EXIF's tag; what turns a picture of each value upright:
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +64,27 @@ class Split:
         try:
             with self.lock:
                 return self.archive.read(self.names[index])
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except Exception as error:  # a damaged file raises nearly anything
             raise _damaged(Path(self.archive.filename), f"{self.names[index]}: {error}") from None
+
+
+def decode_rgb(content: bytes) -> Image.Image:
+    """Decode an image file's bytes to 8-bit RGB, upright as its EXIF orientation says.
+
+    Of several frames it is the first; transparency is ignored; 16-bit gray levels are divided by
+    257. Raises ValueError saying why the bytes are no picture that can be used.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_size(*image.size)
+            image.load()
+            rgb = _as_eight_bits(image).convert("RGB")
+            turn = UPRIGHT.get(_orientation(image))
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+    except Exception as error:  # a damaged file raises nearly anything
+        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def write(
@@ -61,7 +94,7 @@ def write(
     return the statistics also written.
 
     Statistics: people (distractors are none), images, cameras of each split, and the gallery's
-    distractors (pid 0). Raises InputError when a name comes twice in a split.
+    distractors (pid 0). Raises InputError for a name that comes twice in a split or is not UTF-8.
     """
     folder, statistics = Path(folder), {}
     for name, images in splits.items():
@@ -93,8 +126,8 @@ def read(folder: Path) -> Split:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise _damaged(path, "no such file") from None
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _damaged(path, str(error)) from None
+    except Exception as error:  # a damaged file raises nearly anything
+        raise _damaged(path, f"{type(error).__name__} {error}") from None
     if archive.namelist() != names:
         count = len(archive.namelist())
         raise _damaged(
@@ -126,6 +159,7 @@ def _write_images(path: Path, images: Iterable[tuple[str, int, int, bytes]]) -> 
     rows, names = [], set()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, pid, camid, content in images:
+            _check_row(name, pid, camid)
             if name in names:
                 raise InputError(f"two images of one split are called {name}: rename one of them.")
             names.add(name)
@@ -134,27 +168,72 @@ def _write_images(path: Path, images: Iterable[tuple[str, int, int, bytes]]) -> 
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
+def _check_row(name: str, pid: int, camid: int) -> None:
+    """Raise InputError for what a zip or a manifest cannot hold."""
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    if shown != name or {*name} & {*"\0\r\n"}:
+        raise InputError(f"the image name {shown!r} is not one line of UTF-8: rename the file.")
+    for key, number in (("pid", pid), ("camid", camid)):
+        if not -(2**63) <= number < 2**63:
+            raise InputError(
+                f"image {name}: {key} is {number}, wanted less than 2^63: number them anew."
+            )
+
+
 def _read_manifest(path: Path) -> pd.DataFrame:
     """manifest.csv with its exact columns; a name such as NA or 1e5 is text. Raises InputError."""
     try:
         manifest = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise _damaged(path, "no such file") from None
-    except (ValueError, OverflowError, OSError) as error:  # pandas' own errors are ValueErrors
+    except Exception as error:  # a damaged file raises nearly anything
         raise _damaged(path, f"{type(error).__name__} {error}") from None
     if list(manifest.columns) != list(COLUMNS):
         columns = ", ".join(map(str, manifest.columns))
         raise _damaged(path, f"its columns are {columns}, wanted {', '.join(COLUMNS)}")
     if not manifest["sha256"].str.fullmatch("[0-9a-f]{64}").all():
         raise _damaged(path, "it has a sha256 that is none")
+    if manifest["name"].duplicated().any():
+        raise _damaged(path, "it has a name twice")
     return manifest
 
 
 def _count(manifest: pd.DataFrame) -> dict[str, int]:
-    """People without distractors, images and cameras."""
+    """People without distractors and junk, images and cameras."""
     pids = manifest["pid"]
     return {
-        "people": int(pids[pids != 0].nunique()),
+        "people": int(pids[pids > 0].nunique()),
         "images": len(manifest),
         "cameras": int(manifest["camid"].nunique()),
     }
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raise ValueError for a picture without pixels, or of more than Pillow takes for sane."""
+    if not 0 < width * height <= Image.MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"it has {width:,} x {height:,} pixels, wanted 1 to {Image.MAX_IMAGE_PIXELS:,} of them"
+        )
+
+
+def _as_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a picture that converts to RGB without loss or warning. Raises ValueError for levels
+    whose black and white are not known.
+    """
+    if image.mode == "F":
+        raise ValueError("its levels are floating-point numbers: save it with 8 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65_535:
+            raise ValueError("its levels take more than 16 bits: save it with 8 bits")
+        return Image.fromarray(((levels + 128) // 257).astype(np.uint8))  # to the nearest
+    is_palette = image.mode == "P" and "transparency" in image.info
+    return image.convert("RGBA") if is_palette else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1, upright, where there is none that can be read."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged header raises nearly anything
+        return 1

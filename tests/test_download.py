@@ -2,6 +2,7 @@
 damaged or malicious.
 """
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -10,10 +11,13 @@ import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -22,37 +26,24 @@ import gdown
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from reid.datasets import archive, download, readers
+from reid.runtime import outputs
 from reid.runtime.errors import InputError
+from tests import tiny_market1501
 from tests.conftest import run_stage
+from tests.tiny_market1501 import IMAGES
 
-IMAGES = {
-    "bounding_box_train": ("0001_c1s1_000001_01.jpg", "0001_c2s1_000001_01.jpg"),
-    "query": ("0003_c1s1_000001_00.jpg", "0004_c2s1_000001_00.jpg.jpg"),
-    "bounding_box_test": (
-        "0003_c2s1_000001_01.jpg",
-        "0004_c1s1_000001_01.jpg",
-        "-1_c3s1_000001_01.jpg",
-    ),
-}
 FILE = "Market-1501-v15.09.15.zip"
 FOLDERS = readers.READERS["market1501"].folders
 
 
 def market_zip(top="Market-1501-v15.09.15"):
     """Market-1501 in small, as its official zip is laid out."""
-    rng, file = np.random.default_rng(0), io.BytesIO()
+    file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:
-        for folder, names in IMAGES.items():
-            for name in names:
-                image = io.BytesIO()
-                Image.fromarray(rng.integers(0, 256, (20, 10, 3), dtype=np.uint8)).save(
-                    image, "JPEG"
-                )
-                packed.writestr(f"{top}/{folder}/{name}", image.getvalue())
-            packed.writestr(f"{top}/{folder}/Thumbs.db", b"not an image")
+        for name, content in tiny_market1501.files().items():
+            packed.writestr(f"{top}/{name}", content)
     return file.getvalue()
 
 
@@ -390,6 +381,11 @@ def test_the_md5_of_a_large_file_is_streamed(tmp_path):
     tracemalloc.stop()
 
 
+def test_the_md5_of_what_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*Is a directory"):
+        archive.md5(tmp_path)
+
+
 def test_the_md5_of_nothing(tmp_path):
     (tmp_path / "empty").touch()
     assert archive.md5(tmp_path / "empty") == "d41d8cd98f00b204e9800998ecf8427e"
@@ -431,7 +427,7 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
     with mock.patch("os.replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == [name]
-    (tmp_path / ".a.partial" / "left").mkdir(parents=True)  # by a kill
+    (tmp_path / ".a.0123abcd.partial" / "left").mkdir(parents=True)  # by a kill
     archive.unpack(tmp_path / name, tmp_path / "a")
     assert listing(tmp_path) == ["a", name]
     assert listing(tmp_path / "a") == ["1.jpg", "2.jpg"]
@@ -439,8 +435,9 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path, name):
 
 def test_an_unwritable_place_is_an_error(tmp_path):
     make_archive(tmp_path / "a.zip", ["a/1.jpg"])
+    (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be unpacked to .*unpack it yourself"):
-        archive.unpack(tmp_path / "a.zip", tmp_path / "absent" / "a")
+        archive.unpack(tmp_path / "a.zip", tmp_path / "file" / "a")
 
 
 def make_archive(path, names, **options):
@@ -511,6 +508,249 @@ def test_no_link_or_device_out_of_a_zip(tmp_path, kind):
     assert listing(tmp_path) == ["a.zip"]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a/" + "n" * 2000, "has a name of 2,002 characters"),
+        ("a/" + "n" * 300, "File name too long"),
+        ("a/good", "'good' comes twice"),
+        ("a/./good", "'good' comes twice"),
+        ("a/good/more", "cannot be unpacked"),
+    ],
+)
+@pytest.mark.parametrize("file", ["a.zip", "a.tar.gz"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_names_that_no_dataset_has(tmp_path, file, name, told):
+    make_archive(tmp_path / file, ["a/good", name])
+    with pytest.raises(InputError, match=told) as error:
+        archive.unpack(tmp_path / file, tmp_path / "a")
+    assert len(str(error.value)) < 2_000
+    assert listing(tmp_path) == [file]
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    latin = {"format": tarfile.GNU_FORMAT, "encoding": "latin-1"}
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", **latin) as packed:
+        packed.addfile(tarfile.TarInfo("a/caf\xe9.jpg"))
+    with pytest.raises(InputError, match=r"'a/caf\\udce9.jpg' has a name that is not UTF-8"):
+        archive.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    make_archive(tmp_path / "b.zip", ["b/\xe9.jpg"])
+    content = (tmp_path / "b.zip").read_bytes()
+    (tmp_path / "b.zip").write_bytes(content.replace("\xe9".encode(), b"\xff\xfe"))
+    with pytest.raises(InputError, match=r"b.zip cannot be unpacked to .*utf-8"):
+        archive.unpack(tmp_path / "b.zip", tmp_path / "b")
+    assert listing(tmp_path) == ["a.tar.gz", "b.zip"]
+
+
+def test_names_in_upper_and_lower_case_are_two(tmp_path):
+    """Where the file system takes them for one, the second would come twice."""
+    make_archive(tmp_path / "a.zip", ["a/b.jpg", "a/B.jpg"])
+    archive.unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert listing(tmp_path / "a") == ["B.jpg", "b.jpg"]
+
+
+# Bombs
+
+
+def make_bomb(path, megabytes):
+    """An archive of zeros, a thousandth of its contents."""
+    zeros = bytes(1_000_000)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            for number in range(megabytes):
+                packed.writestr(f"a/{number}.jpg", zeros)
+    else:
+        with tarfile.open(path, "w:gz") as packed:
+            for number in range(megabytes):
+                member = tarfile.TarInfo(f"a/{number}.jpg")
+                member.size = len(zeros)
+                packed.addfile(member, io.BytesIO(zeros))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_that_grows_a_thousandfold_is_refused(tmp_path, name):
+    make_bomb(tmp_path / name, 101)
+    with pytest.raises(InputError, match=r"its 0\.1 MB unpack to 10[01] MB or more, over 20 times"):
+        archive.unpack(tmp_path / name, tmp_path / "a")
+    assert listing(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_a_small_archive_may_grow(tmp_path, name):
+    make_bomb(tmp_path / name, 3)
+    archive.unpack(tmp_path / name, tmp_path / "a")
+    assert len(listing(tmp_path / "a")) == 3
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_that_the_disk_cannot_take_is_refused(tmp_path, name, monkeypatch):
+    make_bomb(tmp_path / name, 3)
+    usage = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"it needs [23] MB or more beside it, and 2 MB are free"):
+        archive.unpack(tmp_path / name, tmp_path / "a")
+    assert listing(tmp_path) == [name]
+
+
+def test_a_zip_whose_headers_lie_unpacks_to_no_more_than_they_say(tmp_path):
+    make_bomb(tmp_path / "a.zip", 1)
+    content = (tmp_path / "a.zip").read_bytes()
+    size = (1_000_000).to_bytes(4, "little")
+    assert content.count(size) == 2
+    (tmp_path / "a.zip").write_bytes(content.replace(size, (10).to_bytes(4, "little")))
+    with pytest.raises(InputError, match="Bad CRC-32"):
+        archive.unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert listing(tmp_path) == ["a.zip"]
+
+
+def test_a_tar_whose_header_claims_much_is_refused(tmp_path):
+    """An extended header would be read into the memory as a whole."""
+    member = tarfile.TarInfo("a/long")
+    member.type, member.size = tarfile.XHDTYPE, 10**12
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
+        file.write(member.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(110):
+            file.write(bytes(1_000_000))
+    with pytest.raises(InputError, match="unpack to 100 MB or more"):
+        archive.unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert listing(tmp_path) == ["a.tar.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_too_many_entries_are_refused(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(archive, "ENTRIES", 2)
+    make_archive(tmp_path / name, ["a/1", "a/2"])
+    archive.unpack(tmp_path / name, tmp_path / "a")
+    make_archive(tmp_path / name, ["b/1", "b/2", "b/3"])
+    with pytest.raises(InputError, match="'b/3' is one of more than 2"):
+        archive.unpack(tmp_path / name, tmp_path / "b")
+    assert listing(tmp_path) == ["a", name]
+
+
+# Other forms, and damage
+
+
+def test_a_zip64(tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as packed,
+        packed.open("a/1.jpg", "w", force_zip64=True) as file,
+    ):
+        file.write(b"content")
+    archive.unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert (tmp_path / "a" / "1.jpg").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "told"),
+    [(8, 1, "encrypted, password required"), (10, 99, "compression method is not supported")],
+)
+def test_a_zip_of_a_form_that_is_not_read(tmp_path, offset, value, told):
+    """Flags are at 8 in the central directory's entry, the compression method at 10."""
+    content = bytearray(make_archive(tmp_path / "a.zip", ["a/1.jpg"]).read_bytes())
+    content[content.index(b"PK\1\2") + offset] = value
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InputError, match=rf"cannot be unpacked to .*{told}.*unpack it yourself"):
+        archive.unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert listing(tmp_path) == ["a.zip"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_any_damage_is_told_and_leaves_nothing(tmp_path, name):
+    whole = np.frombuffer(make_archive(tmp_path / name, ["a/1", "a/2"]).read_bytes(), np.uint8)
+    rng, told = np.random.default_rng(0), 0
+    for _ in range(150):
+        broken = whole.copy()
+        broken[rng.integers(0, len(whole), 20)] = rng.integers(0, 256, 20)
+        (tmp_path / name).write_bytes(broken.tobytes())
+        try:
+            archive.unpack(tmp_path / name, tmp_path / "a")
+            shutil.rmtree(tmp_path / "a")
+        except InputError:
+            told += 1
+        assert listing(tmp_path) == [name]
+    assert told > 100
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>quota exceeded</html>", b"PK\3\4", b"\x1f\x8b"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_what_is_no_archive(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be unpacked to .*replace it with a whole copy"):
+        archive.unpack(tmp_path / name, tmp_path / "a")
+    assert listing(tmp_path) == [name]
+
+
+# Two at once
+
+UNPACK = """
+import sys
+from pathlib import Path
+from reid.datasets import archive
+archive.unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+TRANSFER = """
+import sys
+from pathlib import Path
+from reid.datasets import download
+print(download.transfer(download.Archive("a.zip", "", "drive-id", ""), Path(sys.argv[1])))
+"""
+
+
+def start(code, *arguments):
+    """Start a process that waits for a lock, and return it once it says so."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "waiting" in process.stderr.readline()
+    return process
+
+
+def test_the_second_unpacking_waits_and_takes_what_the_first_has_made(tmp_path):
+    make_archive(tmp_path / "a.zip", ["a/1.jpg"])
+    with outputs.lock(tmp_path / "a"):
+        second = start(UNPACK, tmp_path / "a.zip", tmp_path / "a")
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "of the first").touch()
+    assert second.wait(30) == 0
+    assert listing(tmp_path / "a") == ["of the first"]
+    assert listing(tmp_path) == ["a", "a.zip"]
+
+
+def test_the_second_unpacking_does_it_where_the_first_has_failed(tmp_path):
+    make_archive(tmp_path / "a.zip", ["a/1.jpg"])
+    with outputs.lock(tmp_path / "a"):
+        second = start(UNPACK, tmp_path / "a.zip", tmp_path / "a")
+    assert second.wait(30) == 0
+    assert listing(tmp_path / "a") == ["1.jpg"]
+
+
+def test_many_unpackings_of_one_archive_make_it_whole(tmp_path):
+    make_archive(tmp_path / "a.zip", [f"a/{number}.jpg" for number in range(1_000)])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: archive.unpack(tmp_path / "a.zip", tmp_path / "a"), range(8)))
+    assert len(listing(tmp_path / "a")) == 1_000
+    assert listing(tmp_path) == ["a", "a.zip"]
+
+
+def test_the_second_download_waits_and_takes_what_the_first_has_brought(raw, monkeypatch):
+    monkeypatch.setenv("REID_MIRROR", "http://127.0.0.1:9")  # nobody listens there
+    with outputs.lock(raw / "a.zip"):
+        second = start(TRANSFER, raw)
+        (raw / "a.zip").write_bytes(b"of the first")
+    assert second.communicate(timeout=30)[0].strip() == str(raw / "a.zip")
+    assert listing(raw) == ["a.zip"]
+
+
+def test_a_folder_in_which_another_job_unpacks_is_not_the_dataset(raw):
+    (raw / "market1501" / ".Market-1501-v15.09.15.0123abcd.partial").mkdir(parents=True)
+    (raw / "market1501" / FILE).write_bytes(CONTENT)
+    assert provide(raw) == raw / "market1501" / "Market-1501-v15.09.15"
+    assert listing(raw / "market1501") == ["Market-1501-v15.09.15", FILE]
+
+
 # The whole stage
 
 
@@ -546,7 +786,7 @@ def test_a_held_zip_is_prepared_and_its_folder_used_again(raw, stage, tmp_path):
     (raw / FILE).write_bytes(market_zip() + b"a subset")
     assert stage("first") == 0
     assert (
-        json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 2
+        json.loads((tmp_path / "first" / "statistics.json").read_text())["gallery"]["images"] == 3
     )
     (raw / FILE).unlink()
     shutil.rmtree(raw / "Market-1501-v15.09.15" / "query")

@@ -34,12 +34,12 @@ def test_unreadable_images_are_all_counted(market):
         packing.check_images(splits)
 
 
-def test_partial_images_keep_pid_camera_and_stem(market):
+def test_partial_images_keep_name_pid_and_camera(market):
     query = read(market)["query"]
     images = list(packing.partial_query_images(query, 0))
     assert [image[:3] for image in images] == [
-        ("0003_c1s1_000001_00.png", 3, 1),
-        ("0004_c6s6_000001_00.jpg.png", 4, 6),
+        ("0003_c1s1_000001_00.jpg", 3, 1),
+        ("0004_c6s6_000001_00.jpg.jpg", 4, 6),
     ]
     assert list(packing.partial_query_images(query[::-1], 0)) == images[::-1]
     assert list(packing.original_images(query[:1])) == [
@@ -62,5 +62,5 @@ def test_an_extracted_record_is_read_when_asked_for(tmp_path):
     packing.check_images({"train": [record]})
     assert not asked
     assert list(packing.original_images([record])) == [("1.png", 1, 1, content.read_bytes())]
-    assert next(packing.partial_query_images([record], 0))[:3] == ("1.png", 1, 1)
+    assert next(packing.partial_query_images([record], 0))[:3] == ("1.png.jpg", 1, 1)
     assert len(asked) == 2

@@ -34,16 +34,30 @@ def test_crop_covers_whole_rows_of_the_published_range():
     tops, bottoms = np.array(bands).T
     heights = bottoms - tops + 1
     assert set(heights) == set(range(60, 90))
+    assert bottoms.max() == height - 2  # never the last offset
     assert tops.min() == 0
-    assert bottoms.max() == height - 1
     assert abs(heights.mean() - 74.5) < 0.6
-    assert abs((tops / (height - heights)).mean() - 0.5) < 0.03
+    assert abs((tops / (height - heights - 1)).mean() - 0.5) < 0.03
 
 
-@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 35])
+def test_crop_takes_76_to_114_of_128_rows():
+    """Both ends rounded down, as the published script does."""
+    heights, tops, bottoms = set(), set(), set()
+    for i in range(3_000):
+        rows = np.unique(np.asarray(crop_partial_query(striped(128, 1), 0, f"{i}.jpg")))
+        heights.add(int(rows.max()) - int(rows.min()) + 1)
+        tops.add(int(rows.min()))
+        bottoms.add(int(rows.max()))
+    assert heights == set(range(76, 115))
+    assert min(tops) == 0
+    assert max(bottoms) == 126  # of rows 0 to 127
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 10, 35])
 def test_crop_of_tiny_images(height):
     for i in range(50):
         rows = np.asarray(crop_partial_query(striped(height, 1), 0, f"{i}"))
         assert rows.shape == (height, 1, 3)
         band = int(rows.max()) - int(rows.min()) + 1
-        assert height < 3 or 0.6 * height <= band < 0.9 * height
+        assert band == 1 or int(0.6 * height) <= band < int(0.9 * height)
+        assert height == 1 or rows.max() < height - 1  # a row at the end is always lost

@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -122,6 +123,38 @@ def test_names_are_text_whatever_they_look_like(tmp_path):
     assert [split.content(i).decode() for i in range(len(names))] == names
 
 
+def test_odd_names_come_back(tmp_path):
+    names = ["a\tb", "a\x0bb", 'a"b', "a\\b", "a/b", "/a", "é\u2028"]
+    prepared.write(tmp_path, {"query": [(name, 1, 1, name.encode()) for name in names]})
+    split = prepared.read(tmp_path / "query")
+    assert split.names == names
+    assert [split.content(i).decode() for i in range(len(names))] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "pid", "camid", "told"),
+    [
+        (os.fsdecode(b"caf\xe9.jpg"), 1, 1, r"'caf\\\\udce9.jpg' is not one line of UTF-8"),
+        ("a\0b.jpg", 1, 1, r"'a\\x00b.jpg' is not one line"),
+        ("a\rb.jpg", 1, 1, r"'a\\rb.jpg' is not one line"),
+        ("a\nb.jpg", 1, 1, r"'a\\nb.jpg' is not one line"),
+        ("a.jpg", 2**63, 1, "a.jpg: pid is 9223372036854775808, wanted less"),
+        ("a.jpg", 1, 2**63, "a.jpg: camid is 9223372036854775808, wanted less"),
+    ],
+)
+def test_what_the_files_cannot_hold_is_refused(tmp_path, name, pid, camid, told):
+    with pytest.raises(InputError, match=told) as error:
+        prepared.write(tmp_path, {"query": [(name, pid, camid, b"")]})
+    str(error.value).encode()
+
+
+def test_junk_is_no_person(tmp_path):
+    images = [(f"{pid}.jpg", pid, 1, b"") for pid in (-2, -1, 0, 5)]
+    assert prepared.write(tmp_path, {"gallery": images}) == {
+        "gallery": {"people": 1, "images": 4, "cameras": 1, "distractors": 1}
+    }
+
+
 def test_arrays_may_be_written_to(folder):
     split = prepared.read(folder / "train")
     assert split.pids.flags.writeable
@@ -176,6 +209,10 @@ def test_a_truncated_zip_names_the_next_step(folder):
         ("c.jpg,7,2,", "c.jpg,7,2,x", "a sha256 that is none"),
         ("c.jpg", "d.jpg", "images.zip: its 3 images are not the 3 that manifest.csv names"),
         ("a.jpg", '"a.jpg', "manifest.csv"),
+        ("b.jpg.jpg", "a.jpg", "it has a name twice"),
+        ("c.jpg,7,2,", "c.jpg,7,2\nc.jpg,", "manifest.csv"),
+        ("c.jpg,7", "c\0.jpg,7", "manifest.csv"),
+        ("a.jpg,1,1,", "x,a.jpg,1,1,", "manifest.csv"),
     ],
 )
 def test_a_damaged_manifest_names_the_next_step(folder, before, after, told):
@@ -192,6 +229,33 @@ def test_an_empty_manifest_names_the_next_step(folder):
     path.write_text("")
     expect_damaged(folder, "train/manifest.csv", "EmptyDataError")
     path.write_bytes(b"\xff\xfe")
+    expect_damaged(folder, "train/manifest.csv")
+
+
+@pytest.mark.parametrize("file", ["images.zip", "manifest.csv"])
+def test_any_damage_is_an_input_error(folder, file):
+    """Or does no harm: names, pids, cameras and contents are what they were."""
+    path = folder / "train" / file
+    whole, rng = np.frombuffer(path.read_bytes(), np.uint8), np.random.default_rng(0)
+    for _ in range(200):
+        broken = whole[: rng.choice([len(whole), rng.integers(len(whole))])].copy()
+        at = rng.integers(0, max(len(broken), 1), 2) if len(broken) else []
+        broken[at] = rng.integers(0, 256, len(at))
+        path.write_bytes(broken.tobytes())
+        with suppress(InputError):
+            split = prepared.read(folder / "train")
+            for index in range(len(split)):
+                if hashlib.sha256(split.content(index)).hexdigest() == split.checksums[index]:
+                    assert split.content(index) in {b"first", b"second", b""}
+
+
+def test_a_file_of_another_kind_is_told(folder):
+    zips = folder / "train" / "images.zip"
+    zips.unlink()
+    zips.mkdir()
+    expect_damaged(folder, "train/images.zip")
+    (folder / "train" / "manifest.csv").unlink()
+    (folder / "train" / "manifest.csv").mkdir()
     expect_damaged(folder, "train/manifest.csv")
 
 

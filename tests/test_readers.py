@@ -10,6 +10,7 @@ from reid.datasets import (
     combined,
     csv_file,
     dukemtmcreid,
+    duplicates,
     market1501,
     msmt17,
     partial_reid,
@@ -144,7 +145,14 @@ def test_msmt17_of_the_other_version_says_what_is_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["0000/0000_000_16_x.jpg 0", "0000/0000_000_01_x.jpg", "holiday.jpg 3", "0 1 2"]
+    "line",
+    [
+        "0000/0000_000_16_x.jpg 0",
+        "0000/0000_000_01_x.jpg 9999999999",
+        "0000/0000_000_01_x.jpg",
+        "holiday.jpg 3",
+        "0 1 2",
+    ],
 )
 def test_msmt17_wrong_line_is_named(tmp_path, line):
     sizes = {"train": (2, 4), "val": (2, 2), "query": (2, 2), "gallery": (2, 4)}
@@ -213,7 +221,8 @@ def test_partial_reid(tmp_path):
 
 def read_csv(folder, text):
     (folder / "mine").mkdir(exist_ok=True)
-    (folder / "mine" / "images.csv").write_text(text)
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / "mine" / "images.csv").write_bytes(content)
     return csv_file.read(folder, CsvSettings("csv", "mine/images.csv"))
 
 
@@ -242,9 +251,35 @@ def test_csv_without_cameras_has_no_junk(tmp_path):
     [
         (
             "name,pid,split\na.jpg,1,train\n",
-            "columns of .* are .*'name', 'pid', 'split'.*, wanted image, pid, camid, split",
+            "line 1 of .*images.csv: the columns are 'name', 'pid', 'split', wanted a first line "
+            r"image,pid,camid,split .*\. Remove other columns",
         ),
-        ("", "columns of .* are None"),
+        ("", "line 1 of .*: the columns are none, .*Is it the right file"),
+        ("a.jpg,1,train\nb.jpg,2,query\n", "the columns are 'a.jpg', .*Add that line on top"),
+        ("image;pid;split\na.jpg;1;train\n", "line 1 of .*Separate by commas"),
+        ("image\tpid\tsplit\na.jpg\t1\ttrain\n", "line 1 of .*Separate by commas"),
+        ("image, pid, split\na.jpg,1,train\n", "columns are 'image', ' pid', .*spaces within"),
+        ("image,pid,split,age\na.jpg,1,train,9\n", "'age', .*Remove other columns"),
+        ("image,pid,pid,split\na.jpg,1,2,train\n", "'pid', 'pid', .*Remove other columns"),
+        ("image,pid,split\na,b.jpg,1,train\n", "line 2 of .* has 4 fields, wanted 3: .*in quotes"),
+        ('image,pid,split\n"a.jpg,1,train\n', "line 2 of .* is not CSV: .*a quote"),
+        ("image,pid,split\na\\b.jpg,1,train\n", r"line 2 of .*`image` is .*wanted / in paths"),
+        (
+            "image,pid,split\na.jpg,1,train\nx/../b.jpg,2,query\n",
+            "line 3 of .*: `image` is 'x/../b.jpg', wanted a path below",
+        ),
+        (
+            "image,pid,split\na/b.jpg,1,train\nc.jpg,2,query\n./a//b.jpg,1,train\n",
+            "line 4 of .*: `image` is './a//b.jpg', wanted it once: line 2 has it too",
+        ),
+        ("image,pid,split\na.jpg,1,train\nb\0.jpg,1,train\n", "line 3 of .* has a NUL .*as text"),
+        ("image,pid,split\na.jpg,1,train\n".encode("utf-16"), "line 1 of .*UTF-16: .*in UTF-8"),
+        ("image,pid,split\na.jpg,1,train\n".encode("utf-16-le"), "line 1 of .*NUL.*in UTF-8"),
+        (
+            "image,pid,split\na.jpg,1,train\n\xe9.jpg,1,train\n".encode("latin-1"),
+            "line 3 of .* bytes that are not UTF-8: save it as text, CSV in UTF-8",
+        ),
+        (b"PK\3\4\x14\0\6", "line 1 of .* has a NUL character: save it as text, CSV"),
         (
             "image,pid,split\na.jpg,1,train\nb.jpg,one,train\n",
             "line 3 of .*: `pid` is 'one', wanted a whole number",
@@ -258,7 +293,7 @@ def test_csv_without_cameras_has_no_junk(tmp_path):
             "image,pid,split\na.jpg,1,test\n",
             "line 2 of .*: `split` is 'test', wanted one of train, query, gallery",
         ),
-        ("image,pid,split\na.jpg,1\n", "line 2 of .*: `split` is None"),
+        ("image,pid,split\na.jpg,1\n", "line 2 of .* has 2 fields, wanted 3: image, pid, split"),
         (
             "image,pid,split\n/a.jpg,1,train\n",
             "line 2 of .*: `image` is '/a.jpg', wanted a path below",
@@ -276,12 +311,85 @@ def test_csv_wrong_line(tmp_path, text, told):
         read_csv(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["1_23", " 12", "12 ", "+5", "\uff11\uff12", "1.0", "1e3", "0x1", "", "-3", "9" * 5000, 2**63],
+)
+@pytest.mark.parametrize("column", ["pid", "camid"])
+def test_csv_numbers_are_digits_alone(tmp_path, column, number):
+    row = {"image": "b.jpg", "split": "train", "pid": 1, "camid": 1, column: number}
+    values = ",".join(str(value) for value in row.values())
+    with pytest.raises(InputError, match=f"line 3 of .*: `{column}` is .*wanted a whole") as error:
+        read_csv(tmp_path, f"{','.join(row)}\na.jpg,train,1,1\n{values}\n")
+    assert len(str(error.value)) < 500
+
+
+def test_csv_reads_what_spreadsheets_write(tmp_path):
+    """A byte order mark, quotes, the line ends of Windows and of old Macs, blank lines."""
+    text = '\ufeff"image","pid","split"\r\n"a, b.jpg",007,train\r\n\r\n'
+    for ends in ("\r\n", "\r", "\n"):
+        splits = read_csv(tmp_path, text.replace("\r\n", ends))
+        assert [(r.name, r.pid) for r in splits["train"]] == [("a, b.jpg", 7)]
+    largest = read_csv(tmp_path, f"image,pid,split\na.jpg,{2**63 - 1},train\n")
+    assert largest["train"][0].pid == 2**63 - 1
+
+
 def test_csv_missing(tmp_path):
     with pytest.raises(
         InputError, match=r"cannot read .*absent\.csv: .*`file` of the dataset's source"
     ):
         csv_file.read(tmp_path, CsvSettings("csv", "absent.csv"))
     assert readers.locate(tmp_path, readers.READERS["csv"].folders) == tmp_path
+    with pytest.raises(InputError, match=r"cannot read .*null"):
+        csv_file.read(tmp_path, CsvSettings("csv", "a\0b.csv"))
+    rows = f"image,pid,split\na.jpg,1,train\n{'n' * 300}.jpg,1,train\n"
+    with pytest.raises(InputError, match=r"^2 images are listed, .*a.jpg \(line 2 of .*csv\)"):
+        readers.only_present(read_csv(tmp_path, rows))
+
+
+# Pictures that are there twice
+
+
+def pictures(tmp_path, rows, own):
+    """Check records of (split, picture, pid, camid), as the lines of the user's own list or not."""
+    splits, checksums = ({split: [] for split in ("train", "query", "gallery")} for _ in range(2))
+    for number, (split, picture, pid, camid) in enumerate(rows, 1):
+        name, line = f"{number}.jpg", f"line {number} of mine.csv" * own
+        splits[split].append(Record(tmp_path / name, name, pid, camid, line=line))
+        checksums[split].append(picture)
+    duplicates.check(splits, checksums)
+
+
+A, B = b"a", b"b"
+TWICE = [
+    [("train", A, 1, 1), ("query", A, 1, 1)],
+    [("train", A, 1, 1), ("gallery", A, 0, 1)],
+    [("query", A, 2, 1), ("gallery", A, 2, 2)],
+    [("query", A, 2, 1), ("gallery", A, 3, 1)],
+    [("query", A, 2, 1), ("query", A, 2, 2), ("gallery", B, 2, 1), ("gallery", A, 2, 2)],
+    [("train", A, 1, 1), ("train", A, 2, 1)],
+    [("gallery", A, 1, 1), ("gallery", B, 1, 1), ("gallery", A, 0, 1)],
+]
+
+
+@pytest.mark.parametrize("rows", TWICE)
+def test_a_picture_twice_is_refused_in_an_own_list_and_counted_in_a_published_one(tmp_path, rows):
+    with pytest.raises(InputError, match=r"^1 images are the same picture") as error:
+        pictures(tmp_path, rows, own=True)
+    last = f"{len(rows)}.jpg (line {len(rows)} of mine.csv) in {rows[-1][0]} as pid {rows[-1][2]}"
+    assert last in str(error.value)
+    assert "1.jpg (line 1 of mine.csv)" in str(error.value)
+    with pytest.warns(UserWarning, match="^1 images of the dataset as published"):
+        pictures(tmp_path, rows, own=False)
+
+
+def test_a_picture_twice_that_harms_nothing(tmp_path):
+    rows = [
+        ("query", A, 2, 1), ("gallery", A, 2, 1), ("gallery", A, 2, 1),  # junk for that query
+        ("train", B, 1, 1), ("train", B, 1, 2), ("train", b"", 1, 1), ("query", b"", 2, 1),
+    ]  # fmt: skip
+    pictures(tmp_path, rows, own=True)
+    pictures(tmp_path, rows, own=False)
 
 
 # Several as one

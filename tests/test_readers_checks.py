@@ -191,6 +191,18 @@ def test_names_of_another_grammar_are_named(small, name):
     assert str(small / "query") in str(error.value)
 
 
+def test_a_name_that_is_not_utf8_is_named(small):
+    (small / "query" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    with pytest.raises(InputError, match=r"1 names .*: caf\\udce9\.jpg; wanted") as error:
+        read_market1501(small)
+    str(error.value).encode()
+    distractors = small / "images"
+    distractors.mkdir()
+    (distractors / os.fsdecode(b"0000_c1\xff.jpg")).write_bytes(b"")
+    with pytest.raises(InputError, match=r"1 names .*: 0000_c1\\udcff\.jpg"):
+        market1501._distractors(small)
+
+
 def test_missing_and_empty_subfolders(small):
     for record in read_market1501(small)["query"]:
         record.path.unlink()

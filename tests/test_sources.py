@@ -159,6 +159,40 @@ def test_a_csv_without_cameras(tmp_path):
     assert prepared.read(tmp_path / "out" / "gallery").camids.tolist() == [1]
 
 
+def test_a_csv_with_a_picture_twice_names_both_lines(tmp_path):
+    """Without cameras, a query that is in the gallery too would be its own match."""
+    save_images(tmp_path / "raw" / "mine", ["t.png", "q.png", "g.png"])
+    (tmp_path / "raw/mine/copy.png").write_bytes((tmp_path / "raw/mine/q.png").read_bytes())
+    file = tmp_path / "raw" / "mine" / "images.csv"
+    source = {"reader": "csv", "file": "mine/images.csv"}
+    for twice in ("q.png", "copy.png"):
+        file.write_text(f"image,pid,split\nt.png,1,train\nq.png,2,query\n{twice},2,gallery\n")
+        error = prepare(tmp_path, source)
+        assert "1 images are the same picture as another one: " in error
+        assert f"q.png (line 3 of {file}) in query as pid 2, camera 0 and " in error
+        assert f"{twice} (line 4 of {file}) in gallery as pid 2, camera 1. " in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_every_kind_are_prepared_and_read(tmp_path):
+    """prepare accepts a picture when, and only when, the later stages read it, and as they do."""
+    folder = tmp_path / "raw" / "mine"
+    save_images(folder, ["t.png", "g.png"])
+    deep = np.linspace(0, 65_535, 200).reshape(20, 10).astype(np.uint16)
+    Image.fromarray(deep).save(folder / "q.png")
+    file = folder / "images.csv"
+    file.write_text("image,pid,split\nt.png,1,train\nq.png,2,query\ng.png,2,gallery\n")
+    source = {"reader": "csv", "file": "mine/images.csv"}
+    assert prepare(tmp_path, source) == 0
+    partial = prepared.read(tmp_path / "out" / "query_partial")
+    assert partial.names == ["q.png.jpg"]
+    assert 60 < np.asarray(prepared.decode_rgb(partial.content(0))).mean() < 195
+    (tmp_path / "out").rename(tmp_path / "deep")
+    Image.fromarray(deep.astype(np.float32)).save(folder / "q.png", "TIFF")
+    error = prepare(tmp_path, source)
+    assert f"q.png (line 3 of {file}): its levels are floating-point numbers" in error
+
+
 def test_train_on_two_test_on_another(market, msmt17, tmp_path):
     save_images(
         tmp_path / "raw" / "Partial_iLIDS", ["Probe/001.jpg", "Gallery/001.jpg", "Gallery/002.jpg"]

@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from reid.datasets import archive, readers
 from reid.datasets.official import ARCHIVES, Archive
+from reid.datasets.records import first_few
+from reid.runtime import outputs
 from reid.runtime.errors import InputError
 
 Progress = Callable[[int, int | None], None]  # bytes so far, of how many
@@ -54,7 +56,8 @@ def find_folder(raw: Path, folders: Sequence[str], archives: Sequence[Archive]) 
     folder = readers.find_folder(raw, folders)
     if folder is None or not any((folder / official.file).is_file() for official in archives):
         return folder
-    return folder if any(entry.is_dir() for entry in folder.iterdir()) else None
+    is_used = any(entry.is_dir() and entry.name[0] != "." for entry in folder.iterdir())
+    return folder if is_used else None  # hidden: what another process is unpacking
 
 
 def find_archive(
@@ -98,16 +101,23 @@ def transfer(official: Archive, place: Path) -> Path:
     """Download an archive into the folder `place` from $REID_MIRROR, else Google Drive; it has its
     name once verified.
 
-    An interrupted download is continued by the next call; one with a wrong checksum is deleted.
-    Raises nearly anything.
+    An interrupted download is continued by the next call; one with a wrong checksum is deleted. Of
+    two processes the second waits, and takes what the first has downloaded. Raises nearly anything.
     """
+    file = place / official.file
+    with outputs.lock(file, wait=True):
+        if not file.is_file():
+            _download(official, file)
+    return file
+
+
+def _download(official: Archive, file: Path) -> None:
     mirror = os.environ.get("REID_MIRROR")
-    part = place / f"{official.file}.{'part' if mirror else 'drive'}"
+    part = file.with_name(f"{file.name}.{'part' if mirror else 'drive'}")
     url = f"{mirror.rstrip('/')}/{official.file}" if mirror else ""
-    place.mkdir(parents=True, exist_ok=True)
     tqdm.write(
         f"downloading {official.file} from {url or f'Google Drive (id {official.drive})'} to "
-        f"{place} (`prepare.download` in params.yaml)",
+        f"{file.parent} (`prepare.download` in params.yaml)",
         sys.stderr,
     )
     with tqdm(desc=official.file, unit="B", unit_scale=True) as bar:
@@ -121,8 +131,7 @@ def transfer(official: Archive, place: Path) -> Path:
         else:
             _from_drive(official.drive, part, progress)
     _verify_download(part, official)
-    os.replace(part, place / official.file)
-    return place / official.file
+    os.replace(part, file)
 
 
 def _verify_download(part: Path, official: Archive) -> None:
@@ -194,7 +203,7 @@ def _absent(place: Path, folders: Sequence[str], archives: Sequence[Archive]) ->
     there = "no such folder"
     if place.is_dir():
         names = sorted(path.name for path in place.iterdir() if not path.name.startswith("."))
-        there = ", ".join(names[:8]) or "nothing"
+        there = first_few(names, 8) or "nothing"
     reason = "it may not be downloaded"
     if any(official.drive for official in archives):
         reason = "`prepare.download` in params.yaml is false"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from reid.datasets.records import Record, Splits
+from reid.datasets.records import Record, Splits, first_few
 from reid.runtime.errors import InputError
 
 SUBFOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -46,12 +46,12 @@ def read_folder(folder: Path, pattern: str, example: str, camid: int | None = No
 def _match_names(folder: Path, pattern: str, example: str) -> list[re.Match[str]]:
     """Match each file name of a folder, sorted. Raises InputError for those of another grammar."""
     names = [name for name in sorted(os.listdir(folder)) if not _is_hidden(name)]
-    matches = [re.fullmatch(pattern, name) for name in names]
+    matches = [re.fullmatch(pattern, name) if name.isprintable() else None for name in names]
     unknown = [name for name, match in zip(names, matches, strict=True) if not match]
     if unknown:
         raise InputError(
             f"{folder} has {len(unknown):,} names that are not the dataset's: "
-            f"{', '.join(unknown[:3])}; wanted names such as {example}. Move them away, or rename "
+            f"{first_few(unknown, 3)}; wanted names such as {example}. Move them away, or rename "
             "them."
         )
     return matches
@@ -67,7 +67,7 @@ def require(folder: Path, names: Collection[str]) -> None:
     """
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
-        there = ", ".join(sorted(os.listdir(folder))[:8]) if folder.is_dir() else "no such folder"
+        there = first_few(sorted(os.listdir(folder)), 8) if folder.is_dir() else "no such folder"
         raise InputError(
             f"{folder} lacks {', '.join(missing)}: wanted {', '.join(names)}, there: "
             f"{there or 'nothing'}. Unpack the archive again."

@@ -10,7 +10,7 @@ from reid.runtime.settings import settings_class
 
 FOLDERS = {"msmt17": ("train", "test"), "msmt17_v2": ("mask_train_v2", "mask_test_v2")}
 LINE = re.compile(
-    r"[0-9]{4}/[0-9]{4}_[0-9]{3}_(?P<camid>0[1-9]|1[0-5])_[^ /]+\.jpg (?P<label>[0-9]+)"
+    r"[0-9]{4}/[0-9]{4}_[0-9]{3}_(?P<camid>0[1-9]|1[0-5])_[^ /]+\.jpg (?P<label>[0-9]{1,9})"
 )
 
 

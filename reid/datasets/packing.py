@@ -4,38 +4,43 @@ Images are read when their turn comes, a few hundred at a time, so that a datase
 the memory.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from reid.datasets.partial_queries import crop_partial_query
 from reid.datasets.records import Record, Splits, first_few
+from reid.prepared import decode_rgb
 from reid.runtime.errors import InputError
 
 CHUNK = 256  # images that are in the memory at a time
+QUALITY = 95  # of partial queries, OpenCV's default, which the authors' script takes
 PackedImage = tuple[str, int, int, bytes]  # name, pid, camid and the image file's bytes
 
 
-def check_images(splits: Splits) -> None:
-    """Decode every image file once; raise InputError with the first few that cannot be read, and
-    how many they are.
-
-    Images inside another file are left for their extraction, which decodes them anyway.
+def check_images(splits: Splits) -> dict[str, list[bytes]]:
+    """Decode every image file once: -> each image's SHA-256 by split, b"" for one inside another
+    file, which is left for its extraction. Raises InputError with the first few that cannot be
+    decoded and why, and how many they are.
     """
     records = [record for split in splits.values() for record in split if record.extract is None]
-    readable = _map_in_threads(_is_readable, records, "checking images")
-    corrupt = [str(record.path) for record, good in zip(records, readable, strict=True) if not good]
-    if corrupt:
+    results = list(_map_in_threads(_check, records, "checking images"))
+    faults = [f"{record}: {why}" for record, (_, why) in zip(records, results, strict=True) if why]
+    if faults:
         raise InputError(
-            f"{len(corrupt):,} of {len(records):,} images cannot be read or decoded: "
-            f"{first_few(corrupt)}. Unpack the archive again."
+            f"{len(faults):,} of {len(records):,} images cannot be read or decoded: "
+            f"{first_few(faults)}. Replace them, or unpack the archive again."
         )
+    checksums = iter(checksum for checksum, _ in results)
+    return {
+        split: [b"" if record.extract else next(checksums) for record in records]
+        for split, records in splits.items()
+    }
 
 
 def original_images(records: Sequence[Record]) -> Iterator[PackedImage]:
@@ -44,7 +49,7 @@ def original_images(records: Sequence[Record]) -> Iterator[PackedImage]:
 
 
 def partial_query_images(records: Sequence[Record], seed: int) -> Iterator[PackedImage]:
-    """Yield each query image's partial variant in order, a PNG under the same stem."""
+    """Yield each query image's partial variant in order, a JPEG named after it."""
 
     def pack(record: Record) -> PackedImage:
         return _pack_partial(record, seed)
@@ -57,20 +62,25 @@ def _pack_original(record: Record) -> PackedImage:
 
 
 def _pack_partial(record: Record, seed: int) -> PackedImage:
-    png = io.BytesIO()
-    with Image.open(io.BytesIO(record.content())) as image:
-        crop_partial_query(image.convert("RGB"), seed, record.name).save(png, "PNG")
-    name = str(Path(record.name).with_suffix(".png"))
-    return name, record.pid, record.camid, png.getvalue()
-
-
-def _is_readable(record: Record) -> bool:
+    jpeg = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(record.content())) as image:
-            image.convert("RGB")
-    except Exception:  # a damaged file raises nearly anything
-        return False
-    return True
+        image = decode_rgb(record.content())
+    except ValueError as error:
+        raise InputError(f"{record} cannot be decoded: {error}. Replace it.") from None
+    crop_partial_query(image, seed, record.name).save(jpeg, "JPEG", quality=QUALITY)
+    is_jpeg = record.name.lower().endswith((".jpg", ".jpeg"))
+    name = record.name if is_jpeg else f"{record.name}.jpg"
+    return name, record.pid, record.camid, jpeg.getvalue()
+
+
+def _check(record: Record) -> tuple[bytes, str]:
+    """Return an image file's SHA-256 and why it cannot be decoded, '' where it can."""
+    try:
+        content = record.content()
+        decode_rgb(content)
+    except (InputError, ValueError) as error:
+        return b"", str(error).rstrip(".")
+    return hashlib.sha256(content).digest(), ""
 
 
 def _map_in_threads(

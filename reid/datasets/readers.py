@@ -61,7 +61,7 @@ def locate(raw: Path, names: Sequence[str]) -> Path:
             f"the folder of the raw datasets, {raw.absolute()}, is missing: make it and put "
             f"{[*names, 'your dataset'][0]} there, or name another {elsewhere}."
         )
-    there = ", ".join(folder.name for folder in _subfolders(raw)[:8])
+    there = first_few([folder.name for folder in _subfolders(raw)], 8)
     raise InputError(
         f"found no dataset in {raw.absolute()}: looked for a folder {', '.join(names)}; there "
         f"{f'are {there}' if there else 'is no folder at all'}. Unpack the archive there, or name "
@@ -76,20 +76,20 @@ def only_present(splits: Splits, allow_incomplete: bool = False) -> Splits:
     With `allow_incomplete` the missing ones are left out.
     """
     kept = {
-        split: [record for record in records if record.extract or record.path.is_file()]
+        split: [record for record in records if record.extract or os.path.isfile(record.path)]
         for split, records in splits.items()
     }
     missing = [
-        str(record.path)
+        str(record)
         for split, records in splits.items()
         if len(kept[split]) < len(records)
         for record in sorted({*records} - {*kept[split]}, key=lambda record: record.name)
     ]
     if missing and not allow_incomplete:
         raise InputError(
-            f"{len(missing):,} images are listed, but not there: {first_few(missing)}. Unpack the "
-            "archive again, or set `prepare.allow_incomplete: true` in params.yaml to use those "
-            "that are there."
+            f"{len(missing):,} images are listed, but not there: {first_few(missing)}. Put them "
+            "there, or unpack the archive again, or set `prepare.allow_incomplete: true` in "
+            "params.yaml to use those that are there."
         )
     return kept
 

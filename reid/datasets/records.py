@@ -3,10 +3,11 @@ the rest.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reid.runtime.errors import InputError
 from reid.runtime.settings import settings_class
 
 
@@ -16,7 +17,8 @@ class Record:
     file `path`.
 
     With `extract` they are what it returns, read when asked for, and `path` is only what to call
-    the image in a message: the file that holds it, then its name in there.
+    the image in a message: the file that holds it, then its name in there. `line` says where the
+    user's own list names the image.
     """
 
     path: Path
@@ -24,12 +26,19 @@ class Record:
     pid: int
     camid: int
     extract: Callable[[], bytes] | None = None
+    line: str = field(default="", compare=False)
 
     def content(self) -> bytes:
-        """The bytes of the image file. Raises OSError when it cannot be read, or InputError from
-        `extract`.
-        """
-        return self.path.read_bytes() if self.extract is None else self.extract()
+        """The bytes of the image file. Raises InputError when it cannot be read."""
+        if self.extract is not None:
+            return self.extract()
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {self}: {error.strerror or error}.") from None
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.line})" if self.line else str(self.path)
 
 
 Splits = dict[str, list[Record]]
@@ -97,10 +106,12 @@ class Reader:
 def count(records: Sequence[Record]) -> Counts:
     """Count the people, images and distractors of one split."""
     distractors = sum(record.pid == 0 for record in records)
-    return Counts(len({record.pid for record in records} - {0}), len(records), distractors)
+    people = {record.pid for record in records if record.pid > 0}
+    return Counts(len(people), len(records), distractors)
 
 
 def first_few(names: Sequence[str], shown: int = 5) -> str:
-    """The first names, and how many more there are, for a message."""
+    """The first names, and how many more there are, for a message; what is not UTF-8 is escaped."""
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in names]
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"

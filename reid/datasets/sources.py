@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reid.datasets import combined, download, packing, readers
+from reid.datasets import combined, download, duplicates, packing, readers
 from reid.datasets.combined import CombinedSettings
 from reid.datasets.packing import PackedImage
 from reid.datasets.records import Reader, SourceSettings, Splits
@@ -42,7 +42,7 @@ def images_to_pack(
     splits = read_source(source, where, settings, scratch)
     readers.check_splits(splits, list(splits), where)
     readers.check_matches(splits["query"], splits["gallery"])
-    packing.check_images(splits)
+    duplicates.check(splits, packing.check_images(splits))
     images = {split: packing.original_images(records) for split, records in splits.items()}
     images["query_partial"] = packing.partial_query_images(splits["query"], settings.partial_seed)
     return images

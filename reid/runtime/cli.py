@@ -42,6 +42,7 @@ def call(main: Callable[[], None], group: AbstractContextManager | None = None) 
     """Call `main` within `group`, with warnings in the form of errors."""
     with group or nullcontext(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.filterwarnings("ignore", module="PIL")  # one for each of many thousand pictures
         _refuse_the_same_path_twice(sys.argv[1:])
         main()
 
