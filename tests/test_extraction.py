@@ -10,8 +10,9 @@ from PIL import Image
 from reid import images, prepared
 from reid.arrays import features
 from reid.extraction import ExtractSettings, extract
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.runtime.errors import InputError
+from reid.trunk.settings import ModelSettings
 from tests.conftest import make_settings
 
 CPU = torch.device("cpu")
@@ -20,7 +21,9 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return Network(ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", 2, False), people=3)
+    return Network(
+        ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", "", 2, False), people=3
+    )
 
 
 def png(seed):

@@ -8,10 +8,11 @@ import torch
 import yaml
 
 from reid.losses import LossSettings, References, loss_terms, move_centres
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.runtime import config, settings
 from reid.training.augmentation import augment, draw, enlarged_size
 from reid.training.settings import TrainSettings
+from reid.trunk.settings import ModelSettings
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

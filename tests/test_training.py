@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reid.losses import LossSettings, loss_terms
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
 from reid.training import loop
@@ -19,10 +19,11 @@ from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
 from reid.training.run import Run
 from reid.training.settings import CellSettings, TrainSettings
 from reid.training.stop_requests import Stopped, StopRequests
+from reid.trunk.settings import ModelSettings
 
 MODEL = ModelSettings(
     trunk="shufflenet_v2_x0_5", last_layer="", height=32, width=32, stripes=8, weights="none",
-    last_stride=2, bnneck=False,
+    weights_sha256="", last_stride=2, bnneck=False,
 )  # fmt: skip
 SETTINGS = TrainSettings(
     epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, warmup_epochs=0,

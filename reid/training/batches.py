@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from reid import images, prepared
-from reid.model import ModelSettings
 from reid.runtime import distributed
 from reid.training import augmentation, data_parallel
 from reid.training.sampling import epoch_batches
 from reid.training.settings import TrainSettings
+from reid.trunk.settings import ModelSettings
 
 
 @dataclass(frozen=True)
