@@ -98,4 +98,8 @@ def batch_of(train, size):
     rng = np.random.default_rng(0)
     plain = torch.from_numpy(rng.integers(0, 256, (6, *size, 3), dtype=np.uint8))
     enlarged = torch.from_numpy(rng.integers(0, 256, (6, *enlarged_size(*size), 3), dtype=np.uint8))
-    return augment(plain, enlarged if train.crop == "enlarge" else None, draw(rng, 6, size, train))
+    return augment(
+        plain,
+        enlarged if train.crop == "enlarge" else None,
+        draw(rng, 6, size, train.crop, train.erasing),
+    )

@@ -2,8 +2,6 @@
 where there is less.
 """
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from reid.distances.settings import DistanceSettings
 from reid.distances.tile import OPERANDS, PRODUCTS
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
+from reid.runtime.memory import available_memory, free_disk
 
 
 @dataclass(frozen=True)
@@ -89,29 +88,6 @@ def check(estimated: Estimate, settings: DistanceSettings, output: str | Path) -
             "output folder on a larger disk. Without the features' query_partial it takes about "
             "half."
         )
-
-
-def available_memory() -> int:
-    """Bytes that programs can have without swapping, within the container's limit.
-
-    All of the machine's memory where the system does not say.
-    """
-    meminfo, container = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    lines = meminfo.read_text(encoding="utf-8").splitlines() if meminfo.exists() else []
-    entries = dict(line.split(":") for line in lines)
-    limit = container.read_text(encoding="utf-8").strip() if container.exists() else "max"
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if "MemAvailable" in entries:
-        available = int(entries["MemAvailable"].split()[0]) * 1024
-    return available if limit == "max" else min(available, int(limit))
-
-
-def free_disk(output: Path) -> int:
-    """Bytes free on the disk where `output` is or will be."""
-    output = output.absolute()
-    return shutil.disk_usage(
-        next(folder for folder in (output, *output.parents) if folder.exists())
-    ).free
 
 
 def _memory_advice(estimated: Estimate, settings: DistanceSettings, available: int) -> str:

@@ -29,7 +29,7 @@ class TrainSettings:
     weight_decay: NonNegative
     warmup_epochs: Whole
     decay_epochs: Count
-    decay_factor: NonNegative
+    decay_factor: Fraction
     margin: NonNegative
     crop: Crop
     erasing: Fraction

@@ -45,6 +45,8 @@ def make_trunk(settings: ModelSettings) -> nn.Sequential:
         trunk.add_module(name, layer)
         if name == settings.last_layer:
             break
+    if settings.has_file:  # old files lack num_batches_tracked
+        trunk.load_state_dict(state_from_file(settings, trunk.state_dict()), strict=False)
     if settings.last_stride == 1:
         _remove_last_stride(trunk, settings)
     return trunk
@@ -67,9 +69,6 @@ def _layers_to_map(settings: ModelSettings) -> dict[str, nn.Module]:
     layers = {name: child for name, child in children if name not in HEADS}
     if settings.trunk.startswith("densenet"):
         layers["relu"] = nn.ReLU()
-    if settings.has_file:
-        network = nn.ModuleDict(layers)
-        network.load_state_dict(state_from_file(settings, network.state_dict()), strict=False)
     return layers
 
 
