@@ -14,7 +14,7 @@ from reid.model import Network
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
-from reid.runtime.memory import available_memory, gigabytes
+from reid.runtime.resources import available_memory, gigabytes
 from reid.runtime.settings import Count, settings_class
 from reid.trunk.torchvision_model import make_trunk
 

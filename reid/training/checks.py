@@ -11,7 +11,7 @@ from torch import Tensor
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
-from reid.runtime.memory import available_memory, gigabytes
+from reid.runtime.resources import available_memory, gigabytes
 from reid.training import augmentation
 from reid.training.settings import CellSettings
 from reid.trunk.settings import ModelSettings

@@ -32,7 +32,7 @@ class ModelSettings:
     last_layer: str
     height: Side
     width: Side
-    stripes: Annotated[int, Field(ge=1, le=128)]
+    stripes: Annotated[int, Field(ge=1, le=256)]
     weights: str
     weights_sha256: Digest
     last_stride: Literal[1, 2]

@@ -1,8 +1,10 @@
-"""Memory and disk that a process can still have."""
+"""The memory and disk that this machine has left, and an error where they cannot do."""
 
 import os
 import shutil
 from pathlib import Path
+
+from reid.runtime.errors import InputError
 
 
 def available_memory() -> int:
@@ -28,6 +30,16 @@ def free_disk(output: Path) -> int:
     ).free
 
 
+def check_memory(size: int, what: str, advice: str) -> None:
+    """Raise InputError, with advice, where `what` needs more bytes than are available."""
+    available = available_memory()
+    if size > available:
+        raise InputError(
+            f"{what} needs {gigabytes(size)} of memory, but {gigabytes(available)} are available: "
+            f"{advice}."
+        )
+
+
 def gigabytes(size: int) -> str:
-    """A number of bytes as text, in GB of 10^9."""
-    return f"{size / 1e9:,.1f} GB"
+    """Bytes as text, such as `2.0 GB`."""
+    return f"{size / 1e9:,.1f} GB" if size < 1e18 else "more than a billion GB"
