@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -264,6 +265,12 @@ def test_files_that_are_no_weights_are_named_by_kind(tmp_path, content, kind):
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(InputError, match=rf"weights\.pth holds no weights .*: it is {kind}"):
         from_file(tmp_path / "weights.pth")
+
+
+def test_a_pipe_is_no_file_of_weights(tmp_path):
+    os.mkfifo(tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=r"cannot read .*weights\.pth: it is no plain file"):
+        from_file(tmp_path / "weights.pth", sha256="")
 
 
 def test_code_in_weights_is_refused(tmp_path):

@@ -33,8 +33,10 @@ UNREADABLE = (  # how files begin that are often taken for weights
 def read_bytes(file: Path) -> bytes:
     """Return a file's bytes. Raises InputError when it cannot be read."""
     try:
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise ValueError("it is no plain file")  # a pipe or device might never end
         return file.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {file}: {reason}.") from None
 

@@ -97,10 +97,10 @@ def describe(content: Any) -> str:
     """
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
-    keys = [
-        f"{str(key)[:60]} {shape(value)}" if isinstance(value, Tensor) else str(key)[:60]
-        for key, value in list(content.items())[:8]
-    ]
+    keys = []
+    for key, value in list(content.items())[:8]:
+        name = "".join(letter if letter.isprintable() else "?" for letter in str(key)[:60])
+        keys.append(f"{name} {shape(value)}" if isinstance(value, Tensor) else name)
     more = f" and {len(content) - 8} more" if len(content) > 8 else ""
     return f"a dict with {'the keys ' + ', '.join(keys) + more if keys else 'no key'}"
 

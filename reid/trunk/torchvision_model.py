@@ -111,7 +111,7 @@ def _torchvision_model(settings: ModelSettings) -> nn.Module:
     if settings.weights not in choices:
         raise InputError(
             f"unknown weights '{settings.weights}' in `model.weights` for {settings.trunk}: choose "
-            f"one of {', '.join(choices)}, none, or the path of a file, such as weights.pth."
+            f"one of {', '.join(choices)}, none, or the path of a file, such as ./weights.pth."
         )
     url = choices[settings.weights].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
