@@ -21,13 +21,13 @@ from tqdm import trange
 
 from benchmarks.__main__ import machine
 from reid.losses import LossSettings
-from reid.model import ModelSettings
 from reid.runtime import config, settings
 from reid.training.augmentation import enlarged_size
 from reid.training.batches import Batches, TrainingSet
 from reid.training.loop import deterministic
 from reid.training.run import Run
 from reid.training.settings import CellSettings, TrainSettings
+from reid.trunk.settings import ModelSettings
 
 IMAGES_EACH = 8  # of every person of the set
 
@@ -63,7 +63,9 @@ def main() -> None:
     train = config.load(TrainSettings, params, "train", *cell, seed=0)
     train = replace(train, precision=args.precision, compile=args.compile, device=args.device)
     loss = settings.make(LossSettings, config.entry(params, "losses", args.loss), "losses")
-    speeds = measure(CellSettings(replace(model, weights="none"), train, loss), args)
+    speeds = measure(
+        CellSettings(replace(model, weights="none", weights_sha256=""), train, loss), args
+    )
     size = f"{model.trunk} {model.height}x{model.width}"
     result = {
         "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from reid import images
@@ -14,7 +14,9 @@ from reid.model import Network
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
+from reid.runtime.resources import available_memory, gigabytes
 from reid.runtime.settings import Count, settings_class
+from reid.trunk.torchvision_model import make_trunk
 
 
 @settings_class
@@ -36,6 +38,7 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
             f"split {split.name} holds no image: wanted at least one. Look at the dataset's "
             "statistics.json."
         )
+    check_memory(network, len(split), batch, device)
     network = network.to(device, memory_format=torch.channels_last).eval()
     stripes = (network.settings.stripes, network.channels)
     distributed.create_shared_folder(
@@ -62,6 +65,46 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
 
         each = on_all_cores if device.type == "cpu" else one_by_one
         each(lambda rows: (rows, *_describe(network, split, rows, device)), batches, write)
+
+
+def check_memory(network: Network, images: int, batch: int, device: torch.device) -> None:
+    """Raise InputError, with what would help, where batches of so many images take more memory than
+    there is.
+
+    On a CPU each core has a batch of its own.
+    """
+    at_once, available = 1, available_memory()
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    else:
+        at_once = torch.get_num_threads() * distributed.local_world_size()
+    needed = min(at_once * batch, images) * bytes_of_image(network)
+    if needed > available:
+        fitting = max(1, batch * available // needed)
+        raise InputError(
+            f"extracting features takes at least {gigabytes(needed)} of memory, but "
+            f"{gigabytes(available)} are available: set `extract.batch` to {fitting} or less; it "
+            f"is {batch}, of which up to {at_once} are in memory at once."
+        )
+
+
+def bytes_of_image(network: Network) -> int:
+    """Bytes that an image needs at least while it is described: what goes in and out of the layer
+    with the largest maps.
+    """
+    settings, sizes = network.settings, []
+
+    def measure(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        is_inplace = getattr(layer, "inplace", False)
+        sizes.append(output.nbytes + (0 if is_inplace else inputs[0].nbytes))
+
+    with torch.device("meta"), torch.no_grad():
+        trunk = make_trunk(settings).eval()
+        for layer in trunk.modules():
+            if not list(layer.children()):
+                layer.register_forward_hook(measure)
+        trunk(torch.zeros(1, 3, settings.height, settings.width))
+    return max(sizes)
 
 
 @torch.no_grad()  # here, because it holds for a thread

@@ -7,13 +7,13 @@ import sys
 
 from reid import prepared
 from reid.losses import LossSettings
-from reid.model import ModelSettings
 from reid.runtime import config, distributed
 from reid.runtime.settings import make
 from reid.training import model_folder
 from reid.training.checkpoint import ResumeSettings
 from reid.training.settings import CellSettings, TrainSettings
 from reid.training.stop_requests import Stopped
+from reid.trunk.settings import ModelSettings
 
 
 def main() -> None:

@@ -131,15 +131,6 @@ def test_other_machines_have_another_identity(monkeypatch):
     assert machine != identity.machine(cpu, 1)
 
 
-def test_other_weights_under_the_same_name_have_another_digest(tmp_path):
-    assert identity.weights_digest("IMAGENET1K_V1") is None
-    digests = set()
-    for content in (b"a", b"b"):
-        (tmp_path / "weights.pth").write_bytes(content)
-        digests.add(identity.weights_digest(str(tmp_path / "weights.pth")))
-    assert len(digests) == 2
-
-
 def checkpoint_file(folder, is_writer=True):
     return CheckpointFile(folder / "unfinished/run.pt", is_writer)
 

@@ -21,13 +21,14 @@ import torch
 import yaml
 
 from reid import model
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.results import provenance
 from reid.runtime.errors import InputError
 from reid.tools import convert_checkpoint
+from reid.trunk.settings import ModelSettings
 from tests.test_pipeline import Clone
 
-SMALL = ModelSettings("resnet18", "", 64, 32, 8, "none", 2, False)
+SMALL = ModelSettings("resnet18", "", 64, 32, 8, "none", "", 2, False)
 CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 LEGACY = {"_use_new_zipfile_serialization": False}
 
@@ -53,7 +54,7 @@ def published(network, prefix="", rank1=RANK1):
         state[
             prefix + (name.replace("conv.", "conv1.", 1) if name.startswith("conv.") else name)
         ] = tensor
-    return {"state_dict": state, "rank1": rank1, "epoch": 300}
+    return {"state_dict": state, "rank1": rank1, "epoch": 299}  # counted from 0
 
 
 class Python2Pickler(pickle._Pickler):
@@ -112,7 +113,7 @@ def assert_same_features(one, other):
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("kind", [{}, LEGACY], ids=["zip", "legacy"])
 def test_features_are_the_same_after_conversion(tmp_path, trunk, prefix, kind):
-    settings = ModelSettings(trunk, "", 64, 32, 8, "none", 2, False)
+    settings = ModelSettings(trunk, "", 64, 32, 8, "none", "", 2, False)
     network = made(settings)
     torch.save(published(network, prefix), tmp_path / "best.pth.tar", **kind)
     converted = convert(tmp_path / "best.pth.tar", settings)
@@ -125,7 +126,7 @@ def test_a_published_network_has_none_of_the_later_tricks(tmp_path):
     network = made()
     torch.save(published(network), tmp_path / "best.pth.tar")
     converted = convert(
-        tmp_path / "best.pth.tar", ModelSettings("resnet18", "", 64, 32, 8, "none", 1, True)
+        tmp_path / "best.pth.tar", ModelSettings("resnet18", "", 64, 32, 8, "none", "", 1, True)
     )
     assert converted.settings == SMALL
     assert_same_features(converted, network)
@@ -150,13 +151,22 @@ def test_a_file_of_python_2_from_a_gpu(tmp_path, rank1):
 @pytest.mark.parametrize("kind", [{}, LEGACY], ids=["zip", "legacy"])
 def test_rank1_may_be_any_float(tmp_path, rank1, kind):
     torch.save(
-        {"state_dict": {"x": torch.zeros(1)}, "rank1": rank1, "epoch": 7}, tmp_path / "a", **kind
+        {"state_dict": {"x": torch.zeros(1)}, "rank1": rank1, "epoch": 6}, tmp_path / "a", **kind
     )
     assert convert_checkpoint.read(tmp_path / "a")[1:] == (7, 0.5)
 
 
-def test_epoch_and_rank1_may_be_missing_or_strange(tmp_path):
-    torch.save({"state_dict": {"x": torch.zeros(1)}, "rank1": np.int64(3)}, tmp_path / "a")
+@pytest.mark.parametrize(
+    ("epoch", "wanted"), [(0, 1), (299, 300), (-1, None), (True, None), (2.0, None), (10**40, None)]
+)
+def test_epochs_count_from_0_in_the_file_and_from_1_here(tmp_path, epoch, wanted):
+    torch.save({"state_dict": {"x": torch.zeros(1)}, "epoch": epoch}, tmp_path / "a")
+    assert convert_checkpoint.read(tmp_path / "a").epoch == wanted
+
+
+@pytest.mark.parametrize("rank1", [np.int64(3), float("nan"), float("inf"), -0.1, 91.8])
+def test_epoch_and_rank1_may_be_missing_or_strange(tmp_path, rank1):
+    torch.save({"state_dict": {"x": torch.zeros(1)}, "rank1": rank1}, tmp_path / "a")
     assert convert_checkpoint.read(tmp_path / "a")[1:] == (None, None)
 
 
@@ -212,13 +222,15 @@ def test_a_file_cut_short_is_named(tmp_path, kind, left):
     (tmp_path / "cut.pth.tar").write_bytes(
         content[: left if left >= 1 or left == 0 else int(left * len(content))]
     )
-    with pytest.raises(InputError, match=r"cut\.pth\.tar is no checkpoint .*download it again"):
+    with pytest.raises(
+        InputError, match=r"cut\.pth\.tar holds no weights .*download the file again"
+    ):
         convert_checkpoint.read(tmp_path / "cut.pth.tar")
 
 
 def test_files_of_another_kind_are_named(tmp_path):
     (tmp_path / "page.pth.tar").write_text("<html>Please log in</html>")
-    with pytest.raises(InputError, match=r"page\.pth\.tar is no checkpoint"):
+    with pytest.raises(InputError, match=r"page\.pth\.tar holds no weights .*: it is a web page"):
         convert_checkpoint.read(tmp_path / "page.pth.tar")
     with pytest.raises(InputError, match=r"cannot read .*none\.pth\.tar: No such file"):
         convert_checkpoint.read(tmp_path / "none.pth.tar")
@@ -229,10 +241,10 @@ def test_files_of_another_kind_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ([1, 2], "got a list, wanted a dict with `state_dict`"),
-        ({"model": 1, "epoch": 2}, "got a dict with the keys model, epoch, wanted"),
-        ({"state_dict": {}}, "got a dict with the keys state_dict, wanted"),
-        ({"state_dict": {"x": 3}}, "holds 'x': int, wanted tensors"),
+        ([1, 2], "holds a list, wanted tensors by name, or a dict with `state_dict`"),
+        ({"model": 1, "epoch": 2}, "holds a dict with the keys model, epoch, wanted"),
+        ({"state_dict": {}}, "holds a dict with the keys state_dict, wanted"),
+        ({"state_dict": {"x": 3, "y": torch.zeros(1)}}, "holds 'x': int, wanted tensors"),
         ({"state_dict": {3: torch.zeros(1)}}, "holds 3: Tensor, wanted tensors"),
     ],
 )
@@ -268,12 +280,49 @@ def test_other_contents_are_named(tmp_path, content, told):
     ],
 )
 def test_the_first_tensor_of_another_trunk_is_named(trained, settings, told):
-    content = published(made(ModelSettings(trained, "", 64, 32, 8, "none", 2, False)))
-    wanted = ModelSettings(settings, "", 64, 32, 8, "none", 2, False)
+    content = published(made(ModelSettings(trained, "", 64, 32, 8, "none", "", 2, False)))
+    wanted = ModelSettings(settings, "", 64, 32, 8, "none", "", 2, False)
     with pytest.raises(InputError, match=f"does not fit the trunk {settings} .*{told}"):
         convert_checkpoint.to_network(
             convert_checkpoint.Checkpoint(content["state_dict"], 1, None), wanted
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.to_sparse(), "a sparse tensor"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "a quantised tensor"),
+        (lambda t: t * torch.nan, "NaN or infinite"),
+        (lambda t: t.to(torch.complex64), "complex numbers"),
+        (lambda t: t.int(), "the type int32"),
+        (lambda t: t.to("meta"), "a tensor without numbers"),
+        (lambda t: torch.zeros(1).expand(t.shape), "a view that repeats"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_named(tmp_path, change, message):
+    content = published(made())
+    content["state_dict"]["base.0.weight"] = change(content["state_dict"]["base.0.weight"])
+    torch.save(content, tmp_path / "best.pth.tar")
+    with pytest.raises(InputError, match=rf"tensor base\.0\.weight in .*best.*: got {message}"):
+        convert(tmp_path / "best.pth.tar")
+
+
+def test_other_precisions_are_cast(tmp_path):
+    network, content = made(), published(made())
+    state = content["state_dict"]
+    content["state_dict"] = {
+        n: t.double() if t.is_floating_point() else t for n, t in state.items()
+    }
+    torch.save(content, tmp_path / "best.pth.tar")
+    assert_same_features(convert(tmp_path / "best.pth.tar"), network)
+
+
+def test_an_absurd_classifier_is_named():
+    state = published(made())["state_dict"]
+    state["classifier.weight"] = torch.zeros(1).expand(10**12, 512)
+    with pytest.raises(InputError, match=r"tensor classifier\.(weight|bias)"):
+        convert_checkpoint.to_network(convert_checkpoint.Checkpoint(state, 1, None), SMALL)
 
 
 @pytest.mark.parametrize(

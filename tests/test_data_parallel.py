@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from reid.losses import LossSettings
-from reid.model import ModelSettings
 from reid.runtime.errors import InputError
 from reid.training import data_parallel
 from reid.training.run import Run
 from reid.training.settings import CellSettings, TrainSettings
+from reid.trunk.settings import ModelSettings
 from tests.conftest import ROOT, longer
 
 PEOPLE = 6
@@ -25,6 +25,7 @@ MODEL = ModelSettings(
     width=32,
     stripes=8,
     weights="none",
+    weights_sha256="",
     last_stride=2,
     bnneck=True,
 )

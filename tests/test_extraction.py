@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from reid import images, prepared
+from reid import extraction, images, prepared
 from reid.arrays import features
-from reid.extraction import ExtractSettings, extract
-from reid.model import ModelSettings, Network
+from reid.extraction import ExtractSettings, bytes_of_image, extract
+from reid.model import Network
 from reid.runtime.errors import InputError
+from reid.trunk.settings import ModelSettings
 from tests.conftest import make_settings
 
 CPU = torch.device("cpu")
@@ -20,7 +21,9 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return Network(ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", 2, False), people=3)
+    return Network(
+        ModelSettings("shufflenet_v2_x0_5", "", 64, 32, 8, "none", "", 2, False), people=3
+    )
 
 
 def png(seed):
@@ -72,3 +75,19 @@ def test_an_empty_split_is_refused(network, data, tmp_path):
 def test_a_batch_of_none_is_refused():
     with pytest.raises(InputError, match=r"extract\.batch"):
         make_settings(ExtractSettings, "extract", 0, "cpu")
+
+
+def test_the_layer_with_the_largest_maps_is_counted(network):
+    """Of this network: the first BatchNorm, of 24 maps on half the sides, in and out."""
+    assert bytes_of_image(network) == 2 * 4 * 24 * 32 * 16
+
+
+def test_more_memory_than_there_is_is_refused(network, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "available_memory", lambda: 500_000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    split = prepared.read(data / "query")
+    extract(network, split, tmp_path / "one", 1, CPU)
+    message = r"at least 0\.0 GB .*set `extract\.batch` to 2 or less; it is 4"
+    with pytest.raises(InputError, match=message):
+        extract(network, split, tmp_path / "out", 4, CPU)
+    assert not (tmp_path / "out").exists()

@@ -55,7 +55,7 @@ def test_every_imported_file_lies_under_a_dep_and_every_dep_is_imported_from(sta
 
 
 def test_the_graph_names_few_python_deps():
-    assert sum(len(python_deps(stage)) for stage in STAGES) <= 45
+    assert sum(len(python_deps(stage)) for stage in STAGES) <= 47
 
 
 def test_every_stage_is_in_the_graph():
@@ -64,7 +64,7 @@ def test_every_stage_is_in_the_graph():
 
 def test_training_does_not_depend_on_what_comes_after_it():
     wings = {file.parts[1] for file in imported_by(Path("stages/train.py")) if len(file.parts) > 2}
-    assert wings == {"training", "runtime"}
+    assert wings == {"training", "trunk", "runtime"}
     data = [dep for dep in STAGES["train"]["deps"] if dep.startswith("data/")]
     assert data == ["data/${item.dataset}/train"]
 

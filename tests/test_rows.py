@@ -8,10 +8,11 @@ import torch
 import yaml
 
 from reid.losses import LossSettings, References, loss_terms, move_centres
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.runtime import config, settings
 from reid.training.augmentation import augment, draw, enlarged_size
 from reid.training.settings import TrainSettings
+from reid.trunk.settings import ModelSettings
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -97,4 +98,8 @@ def batch_of(train, size):
     rng = np.random.default_rng(0)
     plain = torch.from_numpy(rng.integers(0, 256, (6, *size, 3), dtype=np.uint8))
     enlarged = torch.from_numpy(rng.integers(0, 256, (6, *enlarged_size(*size), 3), dtype=np.uint8))
-    return augment(plain, enlarged if train.crop == "enlarge" else None, draw(rng, 6, size, train))
+    return augment(
+        plain,
+        enlarged if train.crop == "enlarge" else None,
+        draw(rng, 6, size, train.crop, train.erasing),
+    )

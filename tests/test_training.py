@@ -10,19 +10,20 @@ import pytest
 import torch
 
 from reid.losses import LossSettings, loss_terms
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
-from reid.training import loop
+from reid.training import checks, loop
 from reid.training.batches import TrainingSet, labels_of
 from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
 from reid.training.run import Run
 from reid.training.settings import CellSettings, TrainSettings
 from reid.training.stop_requests import Stopped, StopRequests
+from reid.trunk.settings import ModelSettings
 
 MODEL = ModelSettings(
     trunk="shufflenet_v2_x0_5", last_layer="", height=32, width=32, stripes=8, weights="none",
-    last_stride=2, bnneck=False,
+    weights_sha256="", last_stride=2, bnneck=False,
 )  # fmt: skip
 SETTINGS = TrainSettings(
     epochs=2, people=2, images_each=2, learning_rate=1e-3, weight_decay=5e-4, warmup_epochs=0,
@@ -348,6 +349,48 @@ def test_divergence_stops_the_run():
         loop.train(training_set(), cell(ALIGNED, learning_rate=1e30))
 
 
+SYNTHETIC = ModelSettings("resnet18", "layer2", 64, 32, 8, "none", "", 2, False)
+STRONG = ModelSettings("resnet50", "", 256, 128, 8, "none", "", 2, False)
+
+
+def test_the_maps_that_a_step_keeps_are_those_that_torch_keeps():
+    """Of a trunk of one convolution, a BatchNorm and a ReLU in place: its input, and twice a map of
+    64 channels on half the sides.
+    """
+    shallow = replace(SYNTHETIC, last_layer="relu")
+    kept = checks.kept_numbers(checks.empty_trunk(shallow), shallow)
+    assert kept == pytest.approx(3 * 64 * 32 + 2 * 64 * 32 * 16, rel=0.01)
+
+
+def test_an_estimate_counts_images_parameters_and_batches():
+    settings = cell(ALIGNED, SYNTHETIC)
+    estimated = checks.estimate(1000, settings)
+    assert estimated.images == 1000 * 3 * (64 * 32 + 72 * 36)
+    assert checks.estimate(1000, cell(ALIGNED, SYNTHETIC, crop="none")).images == 1000 * 3 * 64 * 32
+    more, both = cell(ALIGNED, SYNTHETIC, images_each=4), cell(MUTUAL, SYNTHETIC)
+    assert estimated.networks < checks.estimate(1000, more).networks < 2 * estimated.networks
+    assert checks.estimate(1000, both).networks == 2 * estimated.networks
+    papers = checks.estimate(12_936, cell(ALIGNED, STRONG, people=8, images_each=4))
+    assert 1.5e9 < papers.networks < 3e9
+    assert papers.images == 12_936 * 3 * (256 * 128 + 288 * 144)
+
+
+@pytest.mark.parametrize(("images", "people"), [(100, 10_000), (10_000_000, 8)])
+def test_more_memory_than_there_is_is_refused_at_once(images, people):
+    largest = replace(STRONG, height=4096, width=4096)
+    estimated = checks.estimate(images, cell(ALIGNED, largest, people=people))
+    message = r"GB of memory for the decoded images and .* GB are available: lower `model\.height`"
+    with pytest.raises(InputError, match=message):
+        checks.check_memory(estimated, torch.device("cpu"))
+
+
+def test_wrong_weights_are_refused_before_anything_is_decoded(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"")
+    model = replace(SYNTHETIC, weights=str(tmp_path / "weights.pth"), weights_sha256="0" * 64)
+    with pytest.raises(InputError, match=r"is not the file that params\.yaml means"):
+        checks.check([], cell(ALIGNED, model), torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -365,6 +408,8 @@ def test_divergence_stops_the_run():
         ({"held_out": 3}, "set both held_out"),
         ({"held_out": 3, "evaluate_epochs": 3}, "wanted at most the 2 epochs"),
         ({"people": 1, "images_each": 1}, "a batch of one image"),
+        ({"decay_factor": 1e300}, r"`train\.decay_factor`: got 1e\+300, wanted at most 1"),
+        ({"erasing": 1.1}, r"`train\.erasing`: got 1.1, wanted at most 1"),
         ({"crop": "middle"}, r"`train\.crop`: got 'middle', wanted one of 'enlarge', 'pad' or"),
     ],
 )

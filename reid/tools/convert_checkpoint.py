@@ -2,38 +2,35 @@
 train stage writes.
 
 `base.0` ... `base.7` there are a ResNet's children in torchvision's order, our trunk; its `conv1`
-is our `conv`. A file is data here and never code: torch reads tensors and plain numbers, and we
-the one NumPy number beside them, `rank1`.
+is our `conv`. A file is data here and never code.
 """
 
 import argparse
 import dataclasses
-import pickle
 import platform
-import re
-import struct
-import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from reid import model
-from reid.model import ModelSettings, Network
+from reid.model import Network
 from reid.runtime import cli, config, made_by
 from reid.runtime.errors import InputError
 from reid.training import provenance
+from reid.trunk import files, tensors
+from reid.trunk.settings import ModelSettings
 
 MODULE = "reid.tools.convert_checkpoint"
-FLOATS = {"f4": "<f", "f8": "<d"}
-WHOLE = "Check that it is a checkpoint of AlignedReID (*.pth.tar), and whole: download it again."
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by the name they have in the file, less `module.`; its epoch and rank-1 in [0, 1],
-    where it tells.
+    """Tensors by the name they have in the file, less `module.`; its epoch, counted from 1, and
+    rank-1 in [0, 1], where it tells.
+
+    The published code counts epochs from 0 in its files: the last of 300 is 299 there and 300 here.
     """
 
     state: dict[str, Tensor]
@@ -47,24 +44,17 @@ def read(file: str | Path) -> Checkpoint:
     Raises InputError when the file is missing, cut short or something else, and when it holds more
     than tensors and numbers; nothing of it is run.
     """
-    content = _load(Path(file))
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state:
-        raise InputError(
-            f"{file} is no checkpoint: got {_told(content)}, wanted a dict with `state_dict`. "
-            f"{WHOLE}"
-        )
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise InputError(
-                f"`state_dict` in {file} holds {name!r}: {type(tensor).__name__}, wanted tensors. "
-                f"{WHOLE}"
-            )
+    file = Path(file)
+    content = files.load(files.read_bytes(file), file)
+    state = tensors.state_of(content, file)
     epoch, rank1 = content.get("epoch"), content.get("rank1")
+    is_epoch = type(epoch) is int and 0 <= epoch < 2**31
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return Checkpoint(
-        {name.removeprefix("module."): tensor for name, tensor in state.items()},
-        epoch if isinstance(epoch, int) else None,
-        rank1 if isinstance(rank1, float) else None,
+        state,
+        epoch + 1 if is_epoch else None,
+        rank1 if isinstance(rank1, float) and 0 <= rank1 <= 1 else None,
     )
 
 
@@ -78,18 +68,20 @@ def to_network(
     depend on it.
     """
     classifier = checkpoint.state.get("classifier.weight")
-    if classifier is None or classifier.ndim != 2 or not len(classifier):
+    if classifier is None or classifier.is_nested or classifier.ndim != 2 or not len(classifier):
         raise InputError(
             f"{file} has no tensor classifier.weight [people, channels]: is it an AlignedReID "
             "network?"
         )
-    network = Network(
-        dataclasses.replace(settings, weights="none", last_stride=2, bnneck=False), len(classifier)
+    plain = dataclasses.replace(
+        settings, weights="none", weights_sha256="", last_stride=2, bnneck=False
     )
+    with torch.device("meta"):  # shapes alone
+        network = Network(plain, len(classifier))
     ours = network.state_dict()
     names = {name: _published_name(name, list(network.trunk._modules)) for name in ours}
-    wanted = {names[name]: _shape(tensor) for name, tensor in ours.items()}
-    got = {name: _shape(tensor) for name, tensor in checkpoint.state.items()}
+    wanted = {names[name]: tensors.shape(tensor) for name, tensor in ours.items()}
+    got = {name: tensors.shape(tensor) for name, tensor in checkpoint.state.items()}
     for name in [*wanted, *got]:
         is_old = name.endswith("num_batches_tracked") and name not in got
         if got.get(name) != wanted.get(name) and not is_old:
@@ -99,9 +91,17 @@ def to_network(
                 f"{wanted.get(name, 'none')}. Set `model.trunk`, or the dataset's, to the network "
                 "that was trained, and `last_layer` to ''."
             )
-    network.load_state_dict(
-        {name: checkpoint.state.get(names[name], tensor) for name, tensor in ours.items()}
-    )
+    fitted = {
+        name: tensors.fit_one(
+            names[name],
+            checkpoint.state.get(names[name], torch.zeros((), dtype=torch.int64)),
+            tensor,
+            file,
+        )
+        for name, tensor in ours.items()
+    }
+    network = network.to_empty(device="cpu")
+    network.load_state_dict(fitted)
     return network
 
 
@@ -114,72 +114,6 @@ def _published_name(name: str, children: list[str]) -> str:
         child, _, rest = rest.partition(".")
         return f"base.{children.index(child)}.{rest}"
     return f"conv1.{rest}" if part == "conv" else name
-
-
-def _load(file: Path) -> Any:
-    numpy_names = [
-        (_scalar, "numpy.core.multiarray.scalar"),
-        (_scalar, "numpy._core.multiarray.scalar"),
-        (_Dtype, "numpy.dtype"),
-    ]
-    try:
-        with (
-            warnings.catch_warnings(),
-            torch.serialization.safe_globals(numpy_names),
-            file.open("rb") as opened,
-        ):
-            warnings.simplefilter(
-                "ignore"
-            )  # `encoding` for Python 2 is said to be ignored, and is not
-            return torch.load(opened, map_location="cpu", weights_only=True, encoding="latin1")
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}.") from None
-    except Exception as error:  # bytes that are no pickle raise whatever they happen to spell
-        code = re.search(r"GLOBAL (\S+) (?:was not|whose)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and code:
-            raise InputError(
-                f"{file} was refused, and nothing of it was run: it asks for the Python object "
-                f"{code[1]}, wanted tensors and numbers only. Take the checkpoint from somebody "
-                "whom you trust."
-            ) from None
-        raise InputError(
-            f"{file} is no checkpoint that torch can read ({type(error).__name__}). {WHOLE}"
-        ) from None
-
-
-class _Dtype:
-    """Stands in for `numpy.dtype` while reading: the name of a type, and nothing that a file can
-    reach.
-    """
-
-    def __init__(self, name: str, *_: Any) -> None:
-        self.name = name
-
-    def __setstate__(self, state: Any) -> None:
-        """Leave out byte order and the rest, which FLOATS knows."""
-
-
-def _scalar(dtype: _Dtype, content: str | bytes) -> float | None:
-    """Stands in for NumPy's own `scalar` while reading: the float of these bytes (Python 2's:
-    text), else None.
-    """
-    content = content.encode("latin1") if isinstance(content, str) else content
-    if dtype.name not in FLOATS or len(content) != struct.calcsize(FLOATS[dtype.name]):
-        return None
-    return struct.unpack(FLOATS[dtype.name], content)[0]
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"[{', '.join(map(str, tensor.shape))}]"
-
-
-def _told(content: Any) -> str:
-    keys = (
-        f" with the keys {', '.join(map(str, list(content)[:8]))}"
-        if isinstance(content, dict)
-        else ""
-    )
-    return f"a {type(content).__name__}{keys}"
 
 
 def main() -> None:

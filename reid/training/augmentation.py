@@ -15,23 +15,11 @@ import torch
 from torch import Tensor
 
 from reid import images
-from reid.runtime.settings import Fraction, settings_class
 
 Crop = Literal["enlarge", "pad", "none"]
 PADDING = 10  # pixels on each side: Luo et al., CVPRW 2019, section 2
 AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # of erased boxes: Luo et al., CVPRW 2019, section 3.2
 TRIES = 8  # boxes drawn at once for an image; most images have one among them that fits
-
-
-@settings_class
-class AugmentSettings:
-    """The keys of `train` in params.yaml that say what is done to images besides mirroring.
-
-    `crop` is how, `erasing` a probability for an image.
-    """
-
-    crop: Crop
-    erasing: Fraction
 
 
 @dataclass(frozen=True)
@@ -64,19 +52,19 @@ def enlarged_size(height: int, width: int) -> tuple[int, int]:
 
 
 def draw(
-    rng: np.random.Generator, batch: int, size: tuple[int, int], settings: AugmentSettings
+    rng: np.random.Generator, batch: int, size: tuple[int, int], crop: Crop, erasing: float
 ) -> Draws:
     """Draw for a batch of B images of size (height, width), places before boxes.
 
     Every image is mirrored with probability 1/2. `enlarge` takes the plain image with probability
-    1/2, else a crop of the enlarged one at a uniform place; `pad` takes a crop of the image padded
-    by 10 pixels. `settings` may be anything with the fields of AugmentSettings.
+    1/2, else a crop of the enlarged one, at a uniform place that is rounded to pixels, so that the
+    first and last have half the weight, as in the published code; `pad` takes a crop of the image
+    padded by 10 pixels, each place alike. `erasing` is an image's probability of losing a box.
     """
-    places = torch.from_numpy(_draw_places(rng, batch, size, settings.crop))
-    if not settings.erasing:
-        return Draws(settings.crop, places, None)
-    boxes = torch.from_numpy(_draw_boxes(rng, batch, size, settings.erasing))
-    return Draws(settings.crop, places, boxes)
+    places = torch.from_numpy(_draw_places(rng, batch, size, crop))
+    if not erasing:
+        return Draws(crop, places, None)
+    return Draws(crop, places, torch.from_numpy(_draw_boxes(rng, batch, size, erasing)))
 
 
 def augment(plain: Tensor, enlarged: Tensor | None, draws: Draws) -> Tensor:
@@ -161,16 +149,13 @@ def _draw_places(
     rng: np.random.Generator, batch: int, size: tuple[int, int], crop: str
 ) -> np.ndarray:
     """Draw the rows of `Draws.places`, [B, 4] int64, column by column."""
-    slack = {"pad": (2 * PADDING, 2 * PADDING), "none": (0, 0)}
-    slack["enlarge"] = tuple(
-        large - small for large, small in zip(enlarged_size(*size), size, strict=True)
-    )
-    is_plain = np.zeros(batch, np.int64)
+    is_plain, tops, lefts = np.zeros((3, batch), np.int64)
     if crop == "enlarge":
         is_plain = rng.integers(2, size=batch)
-    tops, lefts = (rng.integers(most + 1, size=batch) for most in slack[crop])
+        slack = np.subtract(enlarged_size(*size), size)
+        tops, lefts = (np.rint(rng.uniform(0, most, batch)).astype(np.int64) for most in slack)
     if crop == "pad":
-        tops, lefts = tops - PADDING, lefts - PADDING
+        tops, lefts = (rng.integers(-PADDING, PADDING + 1, batch) for _ in range(2))
     return np.stack([is_plain, tops, lefts, rng.integers(2, size=batch)], axis=1)
 
 

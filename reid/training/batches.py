@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from reid import images, prepared
-from reid.model import ModelSettings
 from reid.runtime import distributed
 from reid.training import augmentation, data_parallel
 from reid.training.sampling import epoch_batches
 from reid.training.settings import TrainSettings
+from reid.trunk.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Batches:
         """
         # step + 1, since a trailing 0 would repeat the draws of `of_epoch`
         rng = np.random.default_rng([self.settings.seed, epoch, step + 1])
-        draws = augmentation.draw(rng, len(batch), self.plain.shape[1:3], self.settings)
+        size, settings = self.plain.shape[1:3], self.settings
+        draws = augmentation.draw(rng, len(batch), size, settings.crop, settings.erasing)
         numbers = torch.from_numpy(batch)
         local = numbers[self.shard].to(self.plain.device)
         plain = self.plain[local].to(self.device, non_blocking=True)

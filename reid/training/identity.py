@@ -29,14 +29,13 @@ FOLDER = "unfinished"
 def describe(
     split: Split, settings: CellSettings, device: torch.device, world_size: int
 ) -> dict[str, Any]:
-    """Return what determines a training's bytes: settings, data, code, weights and machine, as
-    plain values.
+    """Return what determines a training's bytes: settings, with the digest of a file of weights,
+    data, code and machine, as plain values.
     """
     return {
         **asdict(settings),
         "data": provenance.fingerprint(split),
         "code": made_by.code_digest("stages.train"),
-        "weights": weights_digest(settings.model.weights),
         "machine": machine(device, world_size),
     }
 
@@ -62,9 +61,3 @@ def machine(device: torch.device, world_size: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": world_size,
     }
-
-
-def weights_digest(weights: str) -> str | None:
-    """Return the SHA-256 of the file that `model.weights` names, None where it names none."""
-    file = Path(weights)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None

@@ -13,7 +13,7 @@ from reid import model
 from reid.prepared import Split
 from reid.runtime import distributed, made_by
 from reid.runtime.device import choose_device
-from reid.training import batches, identity, loop, provenance
+from reid.training import batches, checks, identity, loop, provenance
 from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
 from reid.training.progress import Progress
 from reid.training.provenance import Summary
@@ -31,6 +31,7 @@ def train(
     saved.
     """
     device, is_first = choose_device(settings.train.device), distributed.rank() == 0
+    checks.check(split, settings, device)
     identity_values = identity.describe(split, settings, device, distributed.world_size())
     file = CheckpointFile(identity.checkpoint_path(identity_values), is_writer=is_first)
     stop_requests = StopRequests(is_first)

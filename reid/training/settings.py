@@ -8,9 +8,9 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from reid.losses import LossSettings
-from reid.model import ModelSettings
 from reid.runtime.settings import Count, Fraction, NonNegative, Seed, Whole, settings_class
 from reid.training.augmentation import Crop
+from reid.trunk.settings import ModelSettings
 
 
 @settings_class
@@ -29,7 +29,7 @@ class TrainSettings:
     weight_decay: NonNegative
     warmup_epochs: Whole
     decay_epochs: Count
-    decay_factor: NonNegative
+    decay_factor: Fraction
     margin: NonNegative
     crop: Crop
     erasing: Fraction
