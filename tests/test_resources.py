@@ -7,6 +7,7 @@ from reid.arrays.features import Features
 from reid.distances import resources
 from reid.distances.settings import DistanceSettings
 from reid.runtime.errors import InputError
+from reid.runtime.resources import available_memory, check_memory, free_disk
 from tests.conftest import run_stage
 
 SETTINGS = DistanceSettings(
@@ -74,8 +75,14 @@ def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
 
 
 def test_this_machine_has_memory_and_disk(tmp_path):
-    assert resources.available_memory() > 1e6
-    assert resources.free_disk(tmp_path / "not" / "there" / "yet") > 1e6
+    assert available_memory() > 1e6
+    assert free_disk(tmp_path / "not" / "there" / "yet") > 1e6
+    check_memory(10**6, "a small thing", "buy more")
+    with pytest.raises(
+        InputError,
+        match=r"a thing needs 1,000,000\.0 GB of memory, but .* GB are available: buy more\.",
+    ):
+        check_memory(10**15, "a thing", "buy more")
 
 
 def test_the_stage_prints_its_estimate_and_stops_before_it_writes(

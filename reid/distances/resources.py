@@ -2,8 +2,6 @@
 where there is less.
 """
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from reid.distances.settings import DistanceSettings
 from reid.distances.tile import OPERANDS, PRODUCTS
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
+from reid.runtime.resources import available_memory, free_disk, gigabytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Estimate:
         several = f" by {self.processes} processes, {self.processes_here} of them on this host"
         return (
             f"distances of {self.pairs:,} pairs{several if self.processes > 1 else ''}: "
-            f"{_gb(self.memory)} of memory, {_gb(self.disk)} on disk"
+            f"{gigabytes(self.memory)} of memory, {gigabytes(self.disk)} on disk"
         )
 
 
@@ -80,38 +79,15 @@ def check(estimated: Estimate, settings: DistanceSettings, output: str | Path) -
     available, free = available_memory(), free_disk(Path(output))
     if estimated.memory > available:
         raise InputError(
-            f"{estimated}, but {_gb(available)} of memory are available: "
+            f"{estimated}, but {gigabytes(available)} of memory are available: "
             f"{_memory_advice(estimated, settings, available)}."
         )
     if estimated.disk > free:
         raise InputError(
-            f"{estimated}, but {_gb(free)} are free where {output} is to be: free some, or name an "
+            f"{estimated}, but {gigabytes(free)} are free where {output} is to be: free some, or name an "
             "output folder on a larger disk. Without the features' query_partial it takes about "
             "half."
         )
-
-
-def available_memory() -> int:
-    """Bytes that programs can have without swapping, within the container's limit.
-
-    All of the machine's memory where the system does not say.
-    """
-    meminfo, container = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    lines = meminfo.read_text(encoding="utf-8").splitlines() if meminfo.exists() else []
-    entries = dict(line.split(":") for line in lines)
-    limit = container.read_text(encoding="utf-8").strip() if container.exists() else "max"
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if "MemAvailable" in entries:
-        available = int(entries["MemAvailable"].split()[0]) * 1024
-    return available if limit == "max" else min(available, int(limit))
-
-
-def free_disk(output: Path) -> int:
-    """Bytes free on the disk where `output` is or will be."""
-    output = output.absolute()
-    return shutil.disk_usage(
-        next(folder for folder in (output, *output.parents) if folder.exists())
-    ).free
 
 
 def _memory_advice(estimated: Estimate, settings: DistanceSettings, available: int) -> str:
@@ -135,7 +111,3 @@ def _panel_bytes(features: Features, largest: int, settings: DistanceSettings) -
     distances = images * images * 4 * (len(DISTANCES) + 1 + len(RERANKED))
     keys = 40 * images * min(COLUMNS_AT_ONCE, images)
     return sides + tiles + distances + keys
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
