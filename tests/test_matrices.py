@@ -77,7 +77,7 @@ def test_nan_is_named_by_its_file_query_and_gallery_image(tmp_path):
         written[name][0:3] = np.ones((3, 4))
     written["dmli"][3:5, 0:2] = np.ones((2, 2))
     columns = matrices.read_all(tmp_path / "full", (5, 4))
-    assert matrices.rows_without_nan(columns["dmli"], slice(0, 3)).tolist() == np.ones((3, 4)).tolist()
+    assert (matrices.rows_without_nan(columns["dmli"], slice(0, 3)) == 1).all()
     with pytest.raises(
         InputError, match=r"in \S+full/dmli\.npy of query 3 hold NaN at gallery image 2: wanted"
     ):

@@ -103,7 +103,7 @@ def header(shape, descr="'<f4'", is_by_columns=False):
 )
 def test_damaged_files_are_refused_before_memory_is_taken(content, is_mapped, tmp_path):
     (tmp_path / "broken.npy").write_bytes(content)
-    with pytest.raises(InputError, match=r"broken\.npy (cannot be read as an array|holds)") as error:
+    with pytest.raises(InputError, match=r"broken\.npy (cannot be read as an|holds)") as error:
         npy.read(tmp_path / "broken.npy", np.floating, "three numbers", is_mapped)
     assert len(str(error.value)) < 600
 

@@ -59,7 +59,9 @@ def read(file: str | Path) -> dict[str, Neighbours]:
 
 
 def _read_member(arrays: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Read one array of numbers. Raises ValueError where it is compressed: nothing says how large it is."""
+    """Read one array of numbers. Raises ValueError for other content, and where it is compressed,
+    since nothing then says how large it is.
+    """
     member = arrays.getinfo(f"{name}.npy")
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError("it is compressed, wanted as numpy.savez stores it")

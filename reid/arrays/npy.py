@@ -87,7 +87,7 @@ def read(file: Path, kind: type[np.generic], wanted: str, is_mapped: bool = True
         raise InputError(
             f"{file} is missing: wanted {wanted}. Run the stage that writes it."
         ) from None
-    except WrongKind as error:
+    except WrongKindError as error:
         raise InputError(
             f"{file} holds {error}, wanted one array of {KINDS[kind]}: {wanted}. Save it with "
             "numpy.save as that."
@@ -105,7 +105,7 @@ def open_plain(file: Path) -> BinaryIO:
     return file.open("rb")
 
 
-class WrongKind(ValueError):
+class WrongKindError(ValueError):
     """An array of another kind than the wanted one; says which."""
 
 
@@ -113,11 +113,11 @@ def read_from(
     opened: BinaryIO, size: int, kind: type[np.generic], is_mapped: bool = False
 ) -> np.ndarray:
     """Read or map the array of a kind in an open file of `size` bytes. Raises ValueError for any
-    other content, WrongKind for numbers of another kind, and OSError.
+    other content, WrongKindError for numbers of another kind, and OSError.
     """
     shape, is_by_columns, dtype = _read_header(opened)
     if not _is_of_kind(dtype, kind):
-        raise WrongKind(dtype)
+        raise WrongKindError(dtype)
     wanted = opened.tell() + math.prod(shape) * dtype.itemsize
     if size != wanted:
         raise ValueError(f"it has {size} bytes, its header says {wanted}")
@@ -136,7 +136,7 @@ def _read_header(opened: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     start = opened.read(2)
     opened.seek(0)
     if start == b"PK":
-        raise WrongKind("several arrays")
+        raise WrongKindError("several arrays")
     try:
         version = np.lib.format.read_magic(opened)
         readers = {

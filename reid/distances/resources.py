@@ -84,9 +84,9 @@ def check(estimated: Estimate, settings: DistanceSettings, output: str | Path) -
         )
     if estimated.disk > free:
         raise InputError(
-            f"{estimated}, but {gigabytes(free)} are free where {output} is to be: free some, or name an "
-            "output folder on a larger disk. Without the features' query_partial it takes about "
-            "half."
+            f"{estimated}, but {gigabytes(free)} are free where {output} is to be: free some, or "
+            "name an output folder on a larger disk. Without the features' query_partial it takes "
+            "about half."
         )
 
 
