@@ -24,12 +24,9 @@ def settings(precision):
 
 def saturating(left, right, out):
     """As on a CPU without VNNI: pairs of products, of numbers shifted by 128, in 16 bits."""
-    shifted, right = left.int() + 128, right.int()
-    if left.shape[1] % 2:
-        shifted, right = (
-            torch.nn.functional.pad(side, pad)
-            for side, pad in ((shifted, (0, 1)), (right, (0, 0, 0, 1)))
-        )
+    is_odd = left.shape[1] % 2
+    shifted = torch.nn.functional.pad(left.int() + 128, (0, is_odd))
+    right = torch.nn.functional.pad(right.int(), (0, 0, 0, is_odd))
     products = (shifted[:, :, None] * right).view(len(left), -1, 2, right.shape[1]).sum(2)
     out.copy_(products.clamp(-(2**15), 2**15 - 1).sum(1) - 128 * right.sum(0))
 
@@ -56,7 +53,7 @@ def test_int8_that_overflows_is_quantised_to_63(monkeypatch):
 
 def test_int8_that_is_wrong_even_so_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "_int_mm", wrong_by_one)
-    with pytest.raises(InputError, match="precision in params.yaml is int8, .*set it to fp32"):
+    with pytest.raises(InputError, match=r"precision in params.yaml is int8, .*set it to fp32"):
         Comparison(settings("int8"), CPU)
 
 
@@ -81,7 +78,7 @@ def test_bf16_whose_sums_are_rounded_is_refused(bits, monkeypatch):
 
     Comparison(settings("bf16"), CPU)
     monkeypatch.setattr(probe, "product", product)
-    with pytest.raises(InputError, match="is bf16, whose products on cpu are off by .*to fp32"):
+    with pytest.raises(InputError, match=r"is bf16, whose products on cpu are off by .*to fp32"):
         Comparison(settings("bf16"), CPU)
 
 
@@ -92,14 +89,10 @@ def test_the_gpus_kernel_is_tried_too(precision, monkeypatch):
 
     def rounded(a, b):
         """Stripes of 11 bits, as one TF32 product takes them, or of 5."""
-        if precision == "fp32":
-            return fused(
-                *(
-                    (side.view(torch.int32) + 0x1000 & ~0x1FFF).view(torch.float32)
-                    for side in (a, b)
-                )
-            )
-        return fused(*((side.view(torch.int16) & ~0x7).view(torch.bfloat16) for side in (a, b)))
+        if precision == "bf16":
+            return fused(*((side.view(torch.int16) & ~0x7).view(side.dtype) for side in (a, b)))
+        bits = (side.view(torch.int32) + 0x1000 for side in (a, b))
+        return fused(*((side & ~0x1FFF).view(torch.float32) for side in bits))
 
     monkeypatch.setattr(compare, "fused_distances", lambda device: rounded)
     with pytest.raises(InputError, match=f"is {precision}, whose products on cpu are off by"):
