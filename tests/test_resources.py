@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from reid.arrays.features import Features
-from reid.distances import resources
+from reid.distances import resources, tile
+from reid.distances.compare import Comparison, compare_within, row_panel
 from reid.distances.settings import DistanceSettings
 from reid.runtime.errors import InputError
 from reid.runtime.resources import available_memory, check_memory, free_disk
@@ -72,6 +74,38 @@ def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
     estimated = resources.estimate(features(82_161), [features(11_659)], SETTINGS)
     with pytest.raises(InputError, match=message):
         resources.check(estimated, SETTINGS, "out")
+
+
+def test_large_tiles_are_counted_as_far_as_there_are_images():
+    small, large, larger = (
+        resources.estimate(
+            features(900), [features(100)], DistanceSettings(10, *tile, "fp32", "cpu")
+        )
+        for tile in ((128, 256), (900, 900), (10**9, 10**9))
+    )
+    assert small.panels < large.panels == larger.panels
+    cells = torch.get_num_threads() * 8 * 8 * 4
+    assert large.panels - small.panels == cells * (900 * 900 - 128 * 256)
+
+
+def test_what_is_estimated_is_allocated(monkeypatch):
+    """Tiles larger than there are images: the cells of all images, and no more."""
+    taken = []
+
+    def empty(shape, kind, device):
+        taken.append(int(np.prod(shape)) * kind.itemsize)
+        return torch.empty(shape, dtype=kind, device=device)
+
+    monkeypatch.setattr(tile, "empty", empty)
+    rng, labels = np.random.default_rng(0), np.zeros(20, np.int64)
+    arrays = (rng.random(shape).astype(np.float32) for shape in ((20, 6), (20, 8, 16)))
+    images = Features(*arrays, labels, labels)
+    settings = DistanceSettings(5, 10**9, 10**9, "fp32", "cpu")
+    comparison = Comparison(settings, torch.device("cpu"))
+    panel = row_panel(images, slice(0, 20), comparison)
+    compare_within(panel, images, comparison, lambda pairs: None)
+    sides = 2 * 20 * 8 * 16 * 4
+    assert sum(taken) == sides + 20 * 20 * 8 * 8 * 4
 
 
 def test_this_machine_has_memory_and_disk(tmp_path):

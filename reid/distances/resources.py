@@ -93,9 +93,12 @@ def check(estimated: Estimate, settings: DistanceSettings, output: str | Path) -
 def _memory_advice(estimated: Estimate, settings: DistanceSettings, available: int) -> str:
     if estimated.processes_here > 1:
         return "start fewer processes"
-    if estimated.panels >= available:
-        return "close other programs or take a larger machine"
     fitting = settings.neighbours * (available - estimated.panels) // estimated.lists
+    if fitting < 1:
+        return (
+            "close other programs, lower distances.tile_rows and distances.tile_columns, or take a "
+            "larger machine"
+        )
     return f"set distances.neighbours to {fitting} or less (rerank.k1 + 1 are needed)"
 
 
