@@ -76,16 +76,18 @@ def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
         resources.check(estimated, SETTINGS, "out")
 
 
-def test_large_tiles_are_counted_as_far_as_there_are_images():
-    small, large, larger = (
+def test_large_tiles_and_panels_are_counted_as_far_as_there_are_images():
+    tiles = ((900, 128), (900, 900), (10**9, 10**9), (128, 900))
+    narrow, wide, huge, low = (
         resources.estimate(
-            features(900), [features(100)], DistanceSettings(10, *tile, "fp32", "cpu")
+            features(900), [features(100)], DistanceSettings(9, *tile, "fp32", "cpu")
         )
-        for tile in ((128, 256), (900, 900), (10**9, 10**9))
+        for tile in tiles
     )
-    assert small.panels < large.panels == larger.panels
     cells = torch.get_num_threads() * 8 * 8 * 4
-    assert large.panels - small.panels == cells * (900 * 900 - 128 * 256)
+    assert wide.panels - narrow.panels == cells * 900 * (900 - 128)
+    assert wide.panels == huge.panels
+    assert low.panels < wide.panels / 3  # a panel of 256 images
 
 
 def test_what_is_estimated_is_allocated(monkeypatch):

@@ -106,7 +106,8 @@ def _panel_bytes(features: Features, largest: int, settings: DistanceSettings) -
     """Bytes for a panel of rows and one of columns, each thread's cells of a tile, and the
     distances of two panels.
     """
-    images, (_, stripes, channels) = min(partition.PANEL, largest), features.stripes.shape
+    panel = partition.panels(largest, partition.PANEL, settings.tile_rows)[0]
+    images, (_, stripes, channels) = panel.stop, features.stripes.shape
     rows, columns = min(settings.tile_rows, images), min(settings.tile_columns, images)
     operand, product = OPERANDS[settings.precision].itemsize, PRODUCTS[settings.precision].itemsize
     sides = 2 * images * (stripes * channels * operand + features.global_features.shape[1] * 4)
