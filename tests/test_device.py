@@ -113,6 +113,22 @@ def test_float32_that_is_rounded_is_refused(module, name, named, monkeypatch):
         device.choose_device("cpu")
 
 
+def test_a_gpus_first_product_knows_that_training_will_be_deterministic(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    seen = []
+
+    def product_error(device):
+        seen.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        return 0.0
+
+    monkeypatch.setattr(device.fp32, "_product_error", product_error)
+    monkeypatch.setattr(device.fp32, "_convolution_error", lambda device: 0.0)
+    device.fp32.check.cache_clear()
+    device.fp32.check(torch.device("cuda", 1))
+    assert seen == [":4096:8"]
+    device.fp32.check.cache_clear()
+
+
 def test_torch_is_told_to_compute_float32_as_float32():
     torch.set_float32_matmul_precision("medium")
     device.fp32.check.cache_clear()

@@ -23,6 +23,8 @@ def check(device: torch.device) -> None:
 
     Raises InputError, which names the environment variables that forbid it. It takes milliseconds.
     """
+    if device.type == "cuda":  # read at the first product; deterministic ones, in training, need it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     for what, error in (
