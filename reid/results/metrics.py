@@ -90,11 +90,7 @@ def cuhk03_metric(
     _check_shapes(distances, queries, gallery)
     distances, gallery = _without_nobody(distances, gallery)
     people, counts = np.unique(gallery.pids, return_counts=True)
-    check_memory(
-        settings.draws * (40 * len(people) + 24 * len(distances)),
-        f"cuhk03's metric with {min(settings.draws, 10**18):,} draws of {len(people)} people",
-        "set evaluate.draws in params.yaml to fewer",
-    )
+    _check_draws(settings.draws, len(people), len(distances))
     chances = np.random.default_rng(settings.seed).random((settings.draws, len(people)))
     by_person = np.argsort(gallery.pids, kind="stable")
     drawn = by_person[(np.cumsum(counts) - counts) + (chances * counts).astype(np.int64)]
@@ -204,6 +200,15 @@ def _check_shapes(distances: Matrix, queries: Identities, gallery: Identities) -
             f"nothing to evaluate: got {pids[0]} queries and {pids[1]} gallery images, wanted at "
             "least one of each."
         )
+
+
+def _check_draws(draws: int, people: int, queries: int) -> None:
+    """Raise InputError where memory cannot hold the draws' images and the queries' ranks."""
+    check_memory(
+        draws * (40 * people + 24 * queries),
+        f"cuhk03's metric with {min(draws, 10**18):,} draws of {people} people",
+        "set evaluate.draws in params.yaml to fewer",
+    )
 
 
 def _check_any_match(precisions: ndarray, queries: Identities, gallery: Identities) -> None:

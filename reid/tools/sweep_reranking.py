@@ -47,12 +47,7 @@ def sweep(
     """
     for settings in grid:
         rerank.check_neighbours(distances.shape, nearest, settings)
-    queries, gallery = distances.shape
-    check_memory(
-        4 * queries * gallery,
-        f"the Jaccard distances of {queries} queries x {gallery} gallery images",
-        "sweep on a smaller set, or run the stages rerank and evaluate instead",
-    )
+    _check_matrix(*distances.shape)
     scores = {}
     by_k1 = sorted(grid, key=lambda settings: (settings.k1, settings.k2, settings.lambda_value))
     for k1, same_k1 in itertools.groupby(by_k1, lambda settings: settings.k1):
@@ -67,6 +62,15 @@ def sweep(
                     rerank.mixed_matrix(jaccard, distances, nearest, lambda_value)
                 )
     return scores
+
+
+def _check_matrix(queries: int, gallery: int) -> None:
+    """Raise InputError where memory cannot hold a matrix [Q, G]."""
+    check_memory(
+        4 * queries * gallery,
+        f"the Jaccard distances of {queries} queries x {gallery} gallery images",
+        "sweep on a smaller set, or run the stages rerank and evaluate instead",
+    )
 
 
 def table(
