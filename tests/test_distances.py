@@ -95,6 +95,30 @@ def test_the_size_of_tiles_changes_nothing_but_rounding():
         np.testing.assert_allclose(large[name], small[name], rtol=1e-5, atol=1e-6)
 
 
+def test_all_lengths_that_features_may_have_give_the_same_distances():
+    queries, gallery = random_features(5, 1), random_features(11, 2)
+    settings = DistanceSettings(5, 4, 4, "fp32", "cpu")
+    wanted, nearest, _ = compute(queries, gallery, settings)
+    rows, columns = np.nonzero(~np.eye(16, dtype=bool))
+    for power in (-48, -45, -30, 20, 47):
+        scaled = [
+            Features(
+                *(array * np.float32(2.0) ** power for array in (a.global_features, a.stripes)),
+                a.pids,
+                a.camids,
+            )
+            for a in (queries, gallery)
+        ]
+        out, scaled_nearest, _ = compute(*scaled, settings)
+        for name in DISTANCES:
+            np.testing.assert_allclose(out[name], wanted[name], rtol=0, atol=1e-6)
+        for name in RERANKED:
+            np.testing.assert_array_equal(scaled_nearest[name].indices, nearest[name].indices)
+            pairs = pair_distances(name, *scaled)(rows, columns)
+            unscaled = pair_distances(name, queries, gallery)(rows, columns)
+            np.testing.assert_allclose(pairs, unscaled, rtol=0, atol=1e-6)
+
+
 def test_distances_agree_with_the_published_code():
     golden = np.load("tests/data/distances.npz")
     out, _, _ = compute(

@@ -84,6 +84,39 @@ def test_a_feature_without_direction_is_refused(folder):
         features.read(folder)
 
 
+@pytest.mark.parametrize("name", ["global_features", "stripes"])
+def test_a_length_too_small_for_float32_is_named(name, folder):
+    at = {"global_features": 1, "stripes": (1, 3)}[name]
+    length = np.linalg.norm(np.load(folder / f"{name}.npy")[at])
+    damage(folder, name, at, np.load(folder / f"{name}.npy")[at] * (2e-15 / length))
+    features.read(folder)
+    damage(folder, name, at, np.load(folder / f"{name}.npy")[at] / 4)
+    with pytest.raises(
+        InputError,
+        match=rf"{name}\.npy holds a feature of length 5e-16, first for image 1 .*wanted 1e-15 or",
+    ):
+        features.read(folder)
+    damage(folder, name, at, 1e-30)
+    with pytest.raises(InputError, match=r"of length \d\.?\d*e-30, first for image 1"):
+        features.read(folder)
+
+
+def test_new_features_are_nan_until_they_are_filled(tmp_path):
+    written = features.create(tmp_path / "new", np.array([1, 2]), np.array([1, 1]), 5, (8, 4))
+    assert np.isnan(written.global_features).all()
+    assert np.isnan(written.stripes).all()
+    written.global_features[:] = np.random.default_rng(0).random((2, 5))
+    written.stripes[0] = 1
+    with pytest.raises(InputError, match=r"stripes\.npy holds NaN.* first for image 1 .*ended"):
+        features.read(tmp_path / "new")
+
+
+def test_pids_beyond_int64_are_refused(folder):
+    np.save(folder / "pids.npy", np.array([1, 2, 2**63], np.uint64))
+    with pytest.raises(InputError, match=r"pids\.npy holds 9223372036854775808, wanted numbers"):
+        features.read(folder)
+
+
 def test_one_image_is_not_constant(tmp_path):
     written = features.create(tmp_path / "one", np.array([1]), np.array([1]), 5, (8, 4))
     written.global_features[:], written.stripes[:] = 1, 1

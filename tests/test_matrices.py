@@ -31,7 +31,7 @@ def test_files_filled_by_rows_in_any_order(tmp_path):
     for rows in slice(4, 7), slice(0, 1), slice(1, 4):
         written["dmli"][rows] = turned[rows]
     np.testing.assert_array_equal(matrices.read(tmp_path / "full/dmli.npy", (7, 3)), expected)
-    assert not matrices.read(tmp_path / "full/global.npy", (7, 3)).any()
+    assert np.isnan(matrices.read(tmp_path / "full/global.npy", (7, 3))).all()
 
 
 def test_columns_are_in_the_tables_order(folder, tmp_path):
@@ -69,3 +69,20 @@ def test_missing_broken_and_other_files_are_named(folder):
     (folder / "dmli.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(InputError, match=r"dmli\.npy cannot be read"):
         matrices.read_all(folder, (2, 3))
+
+
+def test_nan_is_named_by_its_file_query_and_gallery_image(tmp_path):
+    written = matrices.create(tmp_path / "full", ("global", "local", "dmli"), (5, 4))
+    for name in written:
+        written[name][0:3] = np.ones((3, 4))
+    written["dmli"][3:5, 0:2] = np.ones((2, 2))
+    columns = matrices.read_all(tmp_path / "full", (5, 4))
+    assert (matrices.rows_without_nan(columns["dmli"], slice(0, 3)) == 1).all()
+    with pytest.raises(
+        InputError, match=r"in \S+full/dmli\.npy of query 3 hold NaN at gallery image 2: wanted"
+    ):
+        matrices.rows_without_nan(columns["dmli"], slice(2, 5))
+    with pytest.raises(InputError, match=r"global\.npy and \S+dmli\.npy of query 4 hold NaN"):
+        matrices.rows_without_nan(columns["global_dmli"], 4)
+    with pytest.raises(InputError, match=r"the distances of query 0 hold NaN at gallery image 1"):
+        matrices.rows_without_nan(np.array([[0, np.nan]]), 0)

@@ -264,6 +264,45 @@ def cuhk03(*arguments):
 
 
 @pytest.mark.parametrize("metric", [evaluate, cuhk03])
+class TestNobody:
+    """Negative pids are nobody's: junk in the gallery, no query."""
+
+    def test_by_hand(self, metric):
+        scores = metric(*case([[1, 2, 3]], [7], [-1, 7, 3], [0], [1, 1, 1]))
+        assert scores.mAP == 1
+        np.testing.assert_array_equal(scores.cmc, [1, 1])
+
+    def test_a_query_of_nobody_has_no_match(self, metric):
+        nobody, gallery = [-1, 7, -5], [-1, 7, 3, -5]
+        scores = metric(*case([[1, 2, 3, 4]] * 3, nobody, gallery, [0] * 3, [1] * 4))
+        assert (scores.queries, scores.queries_without_match) == (3, 2)
+        np.testing.assert_array_equal(scores.average_precisions, [np.nan, 1, np.nan])
+
+    def test_images_of_nobody_change_nothing(self, metric):
+        distances, queries, gallery = random_case(11)
+        at = np.sort(np.random.default_rng(0).integers(0, 200, 40))
+        crowded = Identities(*(np.insert(side, at, -1 - at % 3) for side in gallery))
+        scores = metric(np.insert(distances, at, 0, axis=1), queries, crowded)
+        alone = metric(distances, queries, gallery)
+        np.testing.assert_array_equal(scores.average_precisions, alone.average_precisions)
+        np.testing.assert_array_equal(scores.cmc, alone.cmc)
+
+    def test_a_gallery_of_nobody(self, metric):
+        with pytest.raises(InputError, match="whose pids begin nowhere: all are negative"):
+            metric(*case([[1, 2]], [-1], [-1, -1], [0], [1, 1]))
+
+    def test_nan_at_nobody_is_named_by_its_place_in_the_gallery(self, metric):
+        with pytest.raises(InputError, match="query 0 hold NaN at gallery image 2"):
+            metric(*case([[1, 2, np.nan]], [7], [-1, 7, -1], [0], [1, 1, 1]))
+
+
+def test_draws_that_memory_cannot_hold_are_refused():
+    settings = EvaluateSettings("cuhk03", 10**13, 0)
+    with pytest.raises(InputError, match=r"10,000,000,000,000 draws of 12 people needs .* GB of"):
+        cuhk03_metric(*random_case(0), settings)
+
+
+@pytest.mark.parametrize("metric", [evaluate, cuhk03])
 class TestBadInput:
     def test_people_that_are_not_in_the_gallery(self, metric):
         with pytest.raises(

@@ -1,5 +1,7 @@
 """Running nearest lists against a full sort, and their file."""
 
+import os
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -113,3 +115,31 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     np.savez(tmp_path / "other.npz", indices=np.zeros(3))
     with pytest.raises(InputError, match=r"other\.npz holds no neighbours"):
         neighbours.read(tmp_path / "other.npz")
+
+
+def test_arrays_that_are_not_what_their_header_says_are_refused(tmp_path):
+    neighbours.write(tmp_path / "whole.npz", some_neighbours())
+    with np.load(tmp_path / "whole.npz") as arrays:
+        contents = dict(arrays)
+    np.savez_compressed(tmp_path / "packed.npz", **contents)
+    with pytest.raises(InputError, match=r"packed\.npz holds no neighbours: it is compressed"):
+        neighbours.read(tmp_path / "packed.npz")
+    huge = b"{'descr': '<i8', 'fortran_order': False, 'shape': (100000000000, 3), }\n"
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as file:
+        for name in contents:
+            file.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + bytes([len(huge), 0]) + huge)
+    with pytest.raises(InputError, match=r"huge\.npz holds no .*its header says 2400000000\d\d\d"):
+        neighbours.read(tmp_path / "huge.npz")
+    np.savez(tmp_path / "objects.npz", **{name: np.array([None]) for name in contents})
+    with pytest.raises(InputError, match=r"objects\.npz holds no neighbours"):
+        neighbours.read(tmp_path / "objects.npz")
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InputError, match=r"pipe\.npz holds no neighbours: it is not a plain file"):
+        neighbours.read(tmp_path / "pipe.npz")
+
+
+def test_lists_that_were_never_filled_are_refused(tmp_path):
+    empty = NearestLists(5, 3).neighbours()
+    neighbours.write(tmp_path / "unfinished.npz", dict.fromkeys(RERANKED, empty))
+    with pytest.raises(InputError, match=r"unfinished\.npz name images that are not there"):
+        neighbours.read(tmp_path / "unfinished.npz")

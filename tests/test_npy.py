@@ -1,5 +1,7 @@
 """Files filled by rows and columns are what numpy would have saved; and what reading checks."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,76 @@ def test_missing_broken_and_other_files_are_named(tmp_path):
     (tmp_path / "several.npz").rename(tmp_path / "several.npy")
     with pytest.raises(InputError, match=r"several\.npy holds several arrays"):
         npy.read(tmp_path / "several.npy", np.floating, "three numbers")
+
+
+def header(shape, descr="'<f4'", is_by_columns=False):
+    """A header of any content."""
+    text = f"{{'descr': {descr}, 'fortran_order': {is_by_columns}, 'shape': {shape}, }}\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00",
+        b"\x93NUMPY\x09\x00" + bytes(100),
+        b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
+        header("(10**15,)"),
+        header("(1000000000000000,)") + bytes(12),
+        header("(99999999999999999999999999, 0)"),
+        header("(0, " + "9" * 30 + ")"),
+        header("(-3,)") + bytes(12),
+        header("(4,)") + bytes(12),  # cut short
+        header("(2,)") + bytes(12),  # longer than it says
+        header("(2, 3)", is_by_columns=True) + bytes(24),
+        header("(" * 300 + ")" * 300),
+        header("(3,)", "'<f4', 'x': (") + bytes(12),
+        header("(1,)", "[('a', '<f4')]") + bytes(4),
+        header("(1,)", "'|O'") + bytes(8),
+        b"version https://git-lfs.github.com/spec/v1\n",
+    ],
+)
+def test_damaged_files_are_refused_before_memory_is_taken(content, is_mapped, tmp_path):
+    (tmp_path / "broken.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"broken\.npy (cannot be read as an|holds)") as error:
+        npy.read(tmp_path / "broken.npy", np.floating, "three numbers", is_mapped)
+    assert len(str(error.value)) < 600
+
+
+def test_what_is_no_plain_file_is_refused_and_never_waited_for(tmp_path):
+    (tmp_path / "folder.npy").mkdir()
+    os.mkfifo(tmp_path / "pipe.npy")
+    (tmp_path / "nowhere.npy").symlink_to(tmp_path / "none")
+    for name in ("folder", "pipe"):
+        with pytest.raises(InputError, match=r"cannot be read as an array: it is not a plain file"):
+            npy.read(tmp_path / f"{name}.npy", np.floating, "three numbers")
+    with pytest.raises(InputError, match=r"nowhere\.npy is missing"):
+        npy.read(tmp_path / "nowhere.npy", np.floating, "three numbers")
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        npy.read(tmp_path / ("n" * 300), np.floating, "three numbers")
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (3, 0)])
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_an_array_of_nothing_is_read(shape, is_mapped, tmp_path):
+    np.save(tmp_path / "none.npy", np.zeros(shape, np.float32))
+    assert npy.read(tmp_path / "none.npy", np.float32, "numbers", is_mapped).shape == shape
+
+
+def test_one_column_is_neither_by_rows_nor_by_columns(tmp_path):
+    (tmp_path / "column.npy").write_bytes(header("(3, 1)", is_by_columns=True) + bytes(12))
+    assert npy.read(tmp_path / "column.npy", np.float32, "numbers").tolist() == [[0]] * 3
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 4), (0, 5)])
+def test_a_new_file_is_nan_until_it_is_filled(shape, at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(npy, "NUMBERS_AT_ONCE", at_once)
+    np.save(tmp_path / "saved.npy", np.full(shape, np.nan, np.float32))
+    npy.create(tmp_path / "new.npy", shape)
+    assert (tmp_path / "new.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+    with pytest.raises(FileExistsError):
+        npy.create(tmp_path / "new.npy", shape)

@@ -71,7 +71,7 @@ def test_training(a, b, path, diagonal):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_cpu_kernel(a, b, path, diagonal, precision):
     """All products of these stripes are exact in both precisions."""
-    tile = TileBuffer(1, 1, len(a), precision, CPU)
+    tile = TileBuffer(precision, CPU)
     sides = (operand(stripes(letters), precision, CPU) for letters in (a, b))
     local, dmli = tile.distances(*sides)
     assert (dmli.item(), local.item()) == (close(path), close(diagonal))

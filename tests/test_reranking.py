@@ -16,6 +16,7 @@ from reid.cpu import jit
 from reid.reranking import k_reciprocal
 from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
+from reid.runtime import resources
 from reid.runtime.errors import InputError
 from tests.conftest import make_settings
 from tests.twins import slow_path
@@ -232,6 +233,24 @@ def test_arguments_are_left_alone():
     for array in (square, *vars(nearest).values()):
         array.setflags(write=False)
     rerank(square, nearest, Pairs(distances), PAPER)
+
+
+def test_nan_among_the_distances_is_named():
+    """As in a file that was not written to its end."""
+    distances = clustered(50, people=4, seed=6)
+    nearest, square = neighbours_of(distances), distances[:20, 20:].copy()
+    square[11, 3] = np.nan
+    with pytest.raises(InputError, match="of query 11 hold NaN at gallery image 3"):
+        rerank(square, nearest, Pairs(distances), PAPER)
+
+
+def test_what_memory_cannot_hold_is_refused_before_the_work(monkeypatch):
+    distances = clustered(50, people=4, seed=6)
+    monkeypatch.setattr(resources, "available_memory", lambda: 10_000)
+    with pytest.raises(
+        InputError, match=r"re-ranking 50 images with k1 = 20 and k2 = 6 needs .* lower rerank\.k1"
+    ):
+        rerank(distances[:20, 20:], neighbours_of(distances), Pairs(distances), PAPER)
 
 
 def test_the_result_goes_where_it_is_told_and_distances_are_read_by_rows(tmp_path):

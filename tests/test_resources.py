@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from reid.arrays.features import Features
-from reid.distances import resources
+from reid.distances import resources, tile
+from reid.distances.compare import Comparison, compare_within, row_panel
 from reid.distances.settings import DistanceSettings
 from reid.runtime.errors import InputError
+from reid.runtime.resources import available_memory, check_memory, free_disk
 from tests.conftest import run_stage
 
 SETTINGS = DistanceSettings(
@@ -73,9 +76,49 @@ def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
         resources.check(estimated, SETTINGS, "out")
 
 
+def test_large_tiles_and_panels_are_counted_as_far_as_there_are_images():
+    tiles = ((900, 128), (900, 900), (10**9, 10**9), (128, 900))
+    narrow, wide, huge, low = (
+        resources.estimate(
+            features(900), [features(100)], DistanceSettings(9, *tile, "fp32", "cpu")
+        )
+        for tile in tiles
+    )
+    cells = torch.get_num_threads() * 8 * 8 * 4
+    assert wide.panels - narrow.panels == cells * 900 * (900 - 128)
+    assert wide.panels == huge.panels
+    assert low.panels < wide.panels / 3  # a panel of 256 images
+
+
+def test_what_is_estimated_is_allocated(monkeypatch):
+    """Tiles larger than there are images: the cells of all images, and no more."""
+    taken = []
+
+    def empty(shape, kind, device):
+        taken.append(int(np.prod(shape)) * kind.itemsize)
+        return torch.empty(shape, dtype=kind, device=device)
+
+    monkeypatch.setattr(tile, "empty", empty)
+    rng, labels = np.random.default_rng(0), np.zeros(20, np.int64)
+    arrays = (rng.random(shape).astype(np.float32) for shape in ((20, 6), (20, 8, 16)))
+    images = Features(*arrays, labels, labels)
+    settings = DistanceSettings(5, 10**9, 10**9, "fp32", "cpu")
+    comparison = Comparison(settings, torch.device("cpu"))
+    panel = row_panel(images, slice(0, 20), comparison)
+    compare_within(panel, images, comparison, lambda pairs: None)
+    sides = 2 * 20 * 8 * 16 * 4
+    assert sum(taken) == sides + 20 * 20 * 8 * 8 * 4
+
+
 def test_this_machine_has_memory_and_disk(tmp_path):
-    assert resources.available_memory() > 1e6
-    assert resources.free_disk(tmp_path / "not" / "there" / "yet") > 1e6
+    assert available_memory() > 1e6
+    assert free_disk(tmp_path / "not" / "there" / "yet") > 1e6
+    check_memory(10**6, "a small thing", "buy more")
+    with pytest.raises(
+        InputError,
+        match=r"a thing needs 1,000,000\.0 GB of memory, but .* GB are available: buy more\.",
+    ):
+        check_memory(10**15, "a thing", "buy more")
 
 
 def test_the_stage_prints_its_estimate_and_stops_before_it_writes(

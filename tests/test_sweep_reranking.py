@@ -13,6 +13,7 @@ from reid.arrays.features import Identities
 from reid.reranking import rerank as reranking
 from reid.reranking.rerank import RerankSettings, rerank
 from reid.results.metrics import evaluate
+from reid.runtime import resources
 from reid.tools import sweep_reranking
 from tests.conftest import run_module, run_stage
 from tests.test_reranking import Pairs, clustered, neighbours_of
@@ -144,3 +145,17 @@ def test_missing_folders_are_named(copied, params_file):
         copied / "features", copied / "none", "--params", params_file
     )
     assert "is missing" in run(copied / "none", copied / "distances", "--params", params_file)
+
+
+def test_unfinished_distances_and_a_matrix_too_large_for_memory_are_named(
+    copied, params_file, monkeypatch
+):
+    arguments = copied / "features", copied / "distances", "--params", params_file
+    monkeypatch.setattr(resources, "available_memory", lambda: 1000)
+    assert "needs 0.0 GB of memory" in run(*arguments)
+    monkeypatch.undo()
+    file = copied / "distances/full/dmli.npy"
+    matrix = np.load(file)
+    matrix[3, 2:] = np.nan
+    np.save(file, matrix)
+    assert "distances/full/dmli.npy of query 3 hold NaN at gallery image 2" in run(*arguments)

@@ -16,7 +16,8 @@ from reid.runtime.errors import InputError
 
 CHUNK = 4096
 DIMENSIONS = {"global_features": 2, "stripes": 3, "pids": 1, "camids": 1}
-LARGEST = 1e15  # the square of more does not fit into float32
+LARGEST = 1e15  # of a number: the square of more does not fit into float32
+SMALLEST = 1e-15  # of a length: the squares of less lose their digits in float32
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,24 @@ class Identities(NamedTuple):
 def create(
     folder: Path, pids: np.ndarray, camids: np.ndarray, dimension: int, stripes: tuple[int, int]
 ) -> Features:
-    """Create a split's folder: pids and camids [N] written, mapped [N, D] and [N, S, C] to fill."""
+    """Create a split's folder: pids and camids [N] written, mapped [N, D] and [N, S, C] to fill,
+    NaN until then.
+    """
     folder.mkdir(parents=True)
     np.save(folder / "pids.npy", pids.astype(np.int64))
     np.save(folder / "camids.npy", camids.astype(np.int64))
     shapes = {"global_features": (len(pids), dimension), "stripes": (len(pids), *stripes)}
-    arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape)
-        for name, shape in shapes.items()
-    }
+    files = {name: npy.create(folder / f"{name}.npy", shape).file for name, shape in shapes.items()}
+    arrays = {name: np.lib.format.open_memmap(file, "r+") for name, file in files.items()}
     return Features(**arrays, pids=pids, camids=camids)
 
 
 def read(folder: str | Path) -> Features:
     """Read a split's features, the large arrays memory-mapped.
 
-    Raises InputError for a missing or broken file, shapes that do not agree, and numbers that are
-    not finite or all the same.
+    Raises InputError for a missing or broken file, shapes that do not agree, numbers that are not
+    finite or all the same, and lengths below SMALLEST. All else is made unit exactly by what
+    compares it, in float32.
     """
     folder = Path(folder)
     arrays = {name: _read_array(folder, name) for name in DIMENSIONS}
@@ -123,11 +125,13 @@ def _read_array(folder: Path, name: str) -> np.ndarray:
     array = npy.read(file, np.integer, wanted, is_mapped=False)
     if array.ndim != 1:
         raise InputError(f"{file} has shape {list(array.shape)}, wanted one number an image, [N].")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise InputError(f"{file} holds {array.max()}, wanted numbers below 2^63.")
     return array.astype(np.int64)
 
 
 def _check_numbers(array: np.ndarray, file: Path) -> None:
-    """Raise InputError unless features [N, ...] are finite, not of length 0 and not all equal."""
+    """Raise InputError unless features [N, ...] are finite, long enough and not all equal."""
     is_constant = len(array) > 1
     for start in range(0, len(array), CHUNK):
         chunk = array[start : start + CHUNK]
@@ -150,12 +154,17 @@ def _check_chunk(chunk: np.ndarray, start: int, file: Path) -> None:
         raise InputError(
             f"{file} holds NaN, infinity or more than {LARGEST:g}, first for image "
             f"{start + int(is_finite.argmin())} (counted from 0): wanted finite numbers. The "
-            "model has diverged or an image is broken; train or extract anew."
+            "model has diverged, an image is broken, or the extraction was ended before it was "
+            "done; train or extract anew."
         )
-    is_zero = ((smallest == 0) & (largest == 0)).reshape(len(chunk), -1).any(1)
-    if is_zero.any():
+    squares = np.einsum("...c,...c->...", chunk, chunk)
+    is_short = (squares < SMALLEST**2).reshape(len(chunk), -1).any(1)
+    if is_short.any():
+        image = int(is_short.argmax())
+        length = np.linalg.norm(chunk[image].astype(np.float64), axis=-1).min()
         raise InputError(
-            f"{file} holds a feature of length 0, first for image {start + int(is_zero.argmax())} "
-            "(counted from 0): it has no direction to compare. The model is not trained, or a "
-            "layer is dead; train anew."
+            f"{file} holds a feature of length {length:.3g}, first for image {start + image} "
+            f"(counted from 0), wanted {SMALLEST:g} or more: it has no direction that float32 can "
+            "compare. The model is not trained, or a layer is dead: train anew; or multiply "
+            "another system's features by one number."
         )

@@ -60,16 +60,11 @@ def open_files(
 
 
 def create(folder: Path, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, ArrayFile]:
-    """Create a folder with files for distances [Q, G] -> the files, as `open_files` does.
-
-    They are filled by writing: the system takes ten times as long for each new page of a
-    memory-mapped file, and a full disk kills the process there instead of raising OSError.
+    """Create a folder with files for distances [Q, G], NaN until they are filled -> the files, as
+    `open_files` does.
     """
     folder.mkdir(parents=True)
-    files = open_files(folder, names, shape)
-    for array_file in files.values():
-        np.lib.format.open_memmap(array_file.file, "w+", np.float32, shape)
-    return files
+    return {name: npy.create(folder / f"{name}.npy", shape) for name in names}
 
 
 def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
@@ -81,6 +76,26 @@ def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
             "The two belong to different runs; run the stage that writes it anew."
         )
     return matrix
+
+
+def rows_without_nan(matrix: Matrix, rows: int | slice) -> np.ndarray:
+    """Some rows of a matrix [Q, G]. Raises InputError that names the first NaN among them."""
+    values = np.asarray(matrix[rows])
+    if values.size and np.isnan(values.min()):
+        first = rows if isinstance(rows, int) else rows.start or 0
+        row, column = np.argwhere(np.isnan(np.atleast_2d(values)))[0]
+        raise InputError(
+            f"{_name(matrix)} of query {first + row} hold NaN at gallery image {column}: wanted "
+            "numbers. Was the stage that writes them ended before it was done? Run it anew."
+        )
+    return values
+
+
+def _name(matrix: Matrix) -> str:
+    """What an error calls a matrix: its files, where it has any."""
+    sources = matrix.sources if isinstance(matrix, RowMatrix) else (matrix,)
+    files = [str(source.filename) for source in sources if isinstance(source, np.memmap)]
+    return f"the distances{' in ' if files else ''}{' and '.join(files)}"
 
 
 def release(matrix: Matrix) -> None:

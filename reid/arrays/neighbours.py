@@ -10,14 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from reid.arrays.names import RERANKED
+from reid.arrays.npy import open_plain, read_from
 from reid.runtime.errors import InputError
 
 FIELDS = ("indices", "distances", "largest")
-# what numpy and zipfile raise for files that are absent, cut short or of another content
-UNREADABLE = (
-    *(OSError, KeyError, ValueError, EOFError, TypeError, AttributeError),
-    zipfile.BadZipFile,
-)
 
 
 @dataclass(frozen=True)
@@ -45,20 +41,32 @@ def read(file: str | Path) -> dict[str, Neighbours]:
     """Read neighbours.npz -> the neighbours by distance. Raises InputError for a missing or
     broken file.
     """
+    file = Path(file)
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with open_plain(file) as opened, zipfile.ZipFile(opened) as arrays:
             neighbours = {
-                name: Neighbours(*(arrays[f"{name}_{field}"] for field in FIELDS))
+                name: Neighbours(*(_read_member(arrays, f"{name}_{field}") for field in FIELDS))
                 for name in RERANKED
             }
-    except UNREADABLE as error:
+    except Exception as error:  # zipfile has many for files cut short or of another content
         raise InputError(
-            f"{file} holds no neighbours: {error}. Run the distances stage first."
+            f"{file} holds no neighbours: {str(error)[:300]}. Run the distances stage first."
         ) from None
     for name, nearest in neighbours.items():
         _check_types(nearest, f"{name} of {file}")
         _check_numbers(nearest, f"{name} of {file}")
     return neighbours
+
+
+def _read_member(arrays: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read one array of numbers. Raises ValueError for other content, and where it is compressed,
+    since nothing then says how large it is.
+    """
+    member = arrays.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("it is compressed, wanted as numpy.savez stores it")
+    with arrays.open(member) as opened:
+        return read_from(opened, member.file_size, np.number)
 
 
 def _check_types(nearest: Neighbours, where: str) -> None:

@@ -6,6 +6,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from reid.runtime.errors import InputError
 
 # kind of number, as numpy classes them: how an error calls it
 KINDS = {np.integer: "whole numbers", np.floating: "real numbers", np.float32: "float32"}
+NUMBERS_AT_ONCE = 4_194_304  # of a new file: 16 MB
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ArrayFile:
         """
         rows, columns = at if isinstance(at, tuple) else (at, slice(0, self.shape[1]))
         row, item = 4 * math.prod(self.shape[1:]), 4 * math.prod(self.shape[2:])
-        first = self._header() + columns.start * item
+        first = len(self.header()) + columns.start * item
         is_whole = columns.stop - columns.start == self.shape[1]
         descriptor = os.open(self.file, os.O_WRONLY)
         try:
@@ -41,13 +43,13 @@ class ArrayFile:
         finally:
             os.close(descriptor)
 
-    def _header(self) -> int:
-        """The header's length in bytes, computed: other processes may be writing to the file."""
+    def header(self) -> bytes:
+        """The file's header, computed: other processes may be writing to the file."""
         buffer = io.BytesIO()
         np.lib.format.write_array_header_1_0(
             buffer, {"descr": "<f4", "fortran_order": False, "shape": self.shape}
         )
-        return buffer.tell()
+        return buffer.getvalue()
 
 
 def _write(descriptor: int, values: np.ndarray, at: int) -> None:
@@ -57,28 +59,96 @@ def _write(descriptor: int, values: np.ndarray, at: int) -> None:
         content, at = content[written:], at + written
 
 
+def create(file: Path, shape: tuple[int, ...]) -> ArrayFile:
+    """Create a file of float32, NaN until it is filled, so that what is unfinished never passes.
+
+    By writing: the system takes ten times as long for each new page of a memory-mapped file, and a
+    full disk kills the process there instead of raising OSError.
+    """
+    array_file, count = ArrayFile(file, shape), math.prod(shape)
+    block = np.full(min(count, NUMBERS_AT_ONCE), np.nan, "<f4")
+    with file.open("xb") as opened:
+        opened.write(array_file.header())
+        for start in range(0, count, NUMBERS_AT_ONCE):
+            opened.write(block[: count - start])
+    return array_file
+
+
 def read(file: Path, kind: type[np.generic], wanted: str, is_mapped: bool = True) -> np.ndarray:
     """Read one array of numbers of a kind (np.integer, np.floating, np.float32), or memory-map it.
 
     Raises InputError, which says what was `wanted`, for a missing or broken file or another kind.
+    Nothing is read before the file is seen to be as long as its header says.
     """
-    mode = "r" if is_mapped else None
     try:
-        array = np.load(file, mmap_mode=mode, allow_pickle=False)
+        with open_plain(file) as opened:
+            return read_from(opened, file.stat().st_size, kind, is_mapped)
     except FileNotFoundError:
         raise InputError(
             f"{file} is missing: wanted {wanted}. Run the stage that writes it."
         ) from None
-    except (ValueError, EOFError, OSError) as error:
+    except WrongKindError as error:
+        raise InputError(
+            f"{file} holds {error}, wanted one array of {KINDS[kind]}: {wanted}. Save it with "
+            "numpy.save as that."
+        ) from None
+    except (ValueError, OSError) as error:
         raise InputError(
             f"{file} cannot be read as an array: {error}. Run the stage that writes it anew."
         ) from None
-    if not isinstance(array, np.ndarray) or not _is_of_kind(array.dtype, kind):
-        raise InputError(
-            f"{file} holds {getattr(array, 'dtype', 'several arrays')}, wanted one array of "
-            f"{KINDS[kind]}: {wanted}. Save it with numpy.save as that."
-        )
-    return array
+
+
+def open_plain(file: Path) -> BinaryIO:
+    """Open a file to read; ValueError for what is none, such as a pipe, which would never end."""
+    if file.exists() and not file.is_file():
+        raise ValueError("it is not a plain file")
+    return file.open("rb")
+
+
+class WrongKindError(ValueError):
+    """An array of another kind than the wanted one; says which."""
+
+
+def read_from(
+    opened: BinaryIO, size: int, kind: type[np.generic], is_mapped: bool = False
+) -> np.ndarray:
+    """Read or map the array of a kind in an open file of `size` bytes. Raises ValueError for any
+    other content, WrongKindError for numbers of another kind, and OSError.
+    """
+    shape, is_by_columns, dtype = _read_header(opened)
+    if not _is_of_kind(dtype, kind):
+        raise WrongKindError(dtype)
+    wanted = opened.tell() + math.prod(shape) * dtype.itemsize
+    if size != wanted:
+        raise ValueError(f"it has {size} bytes, its header says {wanted}")
+    if is_by_columns and min(shape) > 1 < len(shape):
+        raise ValueError("it is stored by columns, wanted by rows, as numpy.ascontiguousarray does")
+    try:
+        if is_mapped and math.prod(shape):
+            return np.memmap(opened, dtype, "r", opened.tell(), shape)
+        return np.ndarray(shape, dtype, bytearray(opened.read()))
+    except OverflowError as error:
+        raise ValueError(error) from None
+
+
+def _read_header(opened: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape, whether it is stored by columns, and the type of numbers. Raises ValueError."""
+    start = opened.read(2)
+    opened.seek(0)
+    if start == b"PK":
+        raise WrongKindError("several arrays")
+    try:
+        version = np.lib.format.read_magic(opened)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        header = readers[version](opened)
+    except Exception as error:  # numpy parses it as Python, which raises whatever it likes
+        raise ValueError(f"its header is broken ({str(error)[:100]})") from None
+    if min(header[0], default=0) < 0:
+        raise ValueError(f"its header is broken (shape {str(header[0])[:100]})")
+    return header
 
 
 def _is_of_kind(dtype: np.dtype, kind: type[np.generic]) -> bool:

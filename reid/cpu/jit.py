@@ -5,9 +5,12 @@ depend on the number of threads.
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import numba
+
+from reid.cpu.code_cache import CodeCache
 
 # sums may be regrouped, always in the same way, to run on vectors
 REGROUPED = frozenset({"contract", "reassoc"})
@@ -18,16 +21,16 @@ Result = TypeVar("Result")
 def compiled(function: Function, liberties: frozenset[str] = REGROUPED) -> Function:
     """Compile a function at its first call, to run without Python's lock, and cache its code.
 
-    `liberties` are LLVM's fast-math flags: what the compiler may do with floats. The cache lies
-    beside the source, else in the user's cache folder; where neither can be written there is none.
-    Numba does not notice changes in other files, so compiled functions call only those of their
-    file.
+    `liberties` are LLVM's fast-math flags: what the compiler may do with floats. The cache
+    (`code_cache`) lies beside the source, else in the user's cache folder; where neither can be
+    written there is none. It does not notice changes in other files, so compiled functions call
+    only those of their file.
     """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(liberties)}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no place for a cache
-        return numba.njit(**options)(function)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": sorted(liberties)}
+    dispatcher = numba.njit(**{**options, "fastmath": set(liberties)})(function)
+    with suppress(RuntimeError, OSError):  # there is no place for a cache
+        dispatcher._cache = CodeCache(function, options)
+    return dispatcher
 
 
 def in_threads(work: Callable[[slice], Result], rows: int, at_once: int) -> Iterator[Result]:

@@ -6,20 +6,30 @@ Global: squared Euclidean on unit features, in [0, 4]. Local and DMLI (Luo et al
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from reid.arrays.features import Features
 from reid.arrays.names import DISTANCES
 from reid.cpu.threads import on_all_cores, one_by_one
-from reid.distances import partition
+from reid.distances import partition, probe
 from reid.distances.settings import DistanceSettings
-from reid.distances.tile import Operand, TileBuffer, empty, fused_distances, operand
+from reid.distances.tile import (
+    LARGEST_INT8,
+    Operand,
+    TileBuffer,
+    empty,
+    fused_distances,
+    operand,
+    unit,
+)
+from reid.runtime import distributed
 from reid.runtime.errors import InputError
 
+Result = TypeVar("Result")
 Progress = Callable[[int], None]  # called with numbers of pairs
 
 
@@ -27,7 +37,8 @@ class Comparison:
     """How tiles are compared: settings, device, threads, and a pool of buffers for the threads.
 
     On the CPU each thread computes a tile; on a GPU tiles follow each other, as wide as a panel
-    with `reid.distances.gpu_kernel`, which needs no buffer. Raises InputError for int8 on a GPU.
+    with `reid.distances.gpu_kernel`, which needs no buffer. Raises InputError for int8 on a GPU,
+    and where products of the precision are not right on this machine (`probe`).
     """
 
     def __init__(self, settings: DistanceSettings, device: torch.device) -> None:
@@ -41,6 +52,20 @@ class Comparison:
         self.tile_columns = partition.PANEL if self.fused else settings.tile_columns
         self.map = on_all_cores if device.type == "cpu" else one_by_one
         self.buffers: list[TileBuffer] = []
+        self.limit = LARGEST_INT8
+        if self.fused:
+            probe.check_fused(self.fused, settings.precision, device)
+        elif settings.precision == "int8":
+            self.limit = self._in_a_thread(probe.int8_limit)
+            self.limit = -int(distributed.all_max(np.array([-self.limit]))[0])
+        else:
+            self._in_a_thread(lambda: probe.check_products(settings.precision, device))
+
+    def _in_a_thread(self, function: Callable[[], Result]) -> Result:
+        """What a function returns where a tile is computed."""
+        results: list[Result] = []
+        self.map(lambda _: function(), [None], results.append)
+        return results[0]
 
     def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
         """`local` and `dmli`, both [N, M], of N and M images."""
@@ -49,22 +74,20 @@ class Comparison:
         try:
             buffer = self.buffers.pop()
         except IndexError:  # all are in use
-            rows, columns = self.settings.tile_rows, self.settings.tile_columns
-            buffer = TileBuffer(
-                rows, columns, a.stripes.shape[0], self.settings.precision, self.device
-            )
+            buffer = TileBuffer(self.settings.precision, self.device)
         distances = buffer.distances(a, b)
         self.buffers.append(buffer)
         return distances
 
     def stripes(self, features: Features, images: slice) -> Operand:
         """Read some images' stripes, as the product's operand."""
-        return operand(features.stripes[images], self.settings.precision, self.device)
+        stripes = features.stripes[images]
+        return operand(stripes, self.settings.precision, self.device, self.limit)
 
     def global_features(self, features: Features, images: slice) -> Tensor:
         """Read some images' global features [N, D], of unit length."""
         array = np.asarray(features.global_features[images])
-        return normalize(torch.tensor(array).to(self.device), dim=-1)
+        return unit(torch.tensor(array).to(self.device))
 
 
 @dataclass(frozen=True)

@@ -103,17 +103,19 @@ def local_and_dmli(
 
 
 @compiled
-def quantise(stripes: np.ndarray, rounded: np.ndarray, factors: np.ndarray) -> None:
+def quantise(
+    stripes: np.ndarray, rounded: np.ndarray, factors: np.ndarray, limit: np.float32
+) -> None:
     """Stripes [N, S, C] float32, none 0 -> fill `rounded` [S, N, C] int8 and the `factors` [S, N]
     that make them unit.
 
-    Each is divided by its largest magnitude and rounded to -127 ... 127. Reductions are of whole
-    numbers, in any order.
+    Each is divided by its largest magnitude and rounded to -limit ... limit, at most 127.
+    Reductions are of whole numbers, in any order.
     """
     for image in range(stripes.shape[0]):
         for s in range(stripes.shape[1]):
             stripe, out = stripes[image, s], rounded[s, image]
-            scale = np.float32(127) / _largest(stripe)
+            scale = limit / _largest(stripe)
             factors[s, image] = 1 / np.sqrt(_round(stripe, scale, out))
 
 

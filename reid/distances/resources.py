@@ -93,9 +93,12 @@ def check(estimated: Estimate, settings: DistanceSettings, output: str | Path) -
 def _memory_advice(estimated: Estimate, settings: DistanceSettings, available: int) -> str:
     if estimated.processes_here > 1:
         return "start fewer processes"
-    if estimated.panels >= available:
-        return "close other programs or take a larger machine"
     fitting = settings.neighbours * (available - estimated.panels) // estimated.lists
+    if fitting < 1:
+        return (
+            "close other programs, lower distances.tile_rows and distances.tile_columns, or take a "
+            "larger machine"
+        )
     return f"set distances.neighbours to {fitting} or less (rerank.k1 + 1 are needed)"
 
 
@@ -103,7 +106,8 @@ def _panel_bytes(features: Features, largest: int, settings: DistanceSettings) -
     """Bytes for a panel of rows and one of columns, each thread's cells of a tile, and the
     distances of two panels.
     """
-    images, (_, stripes, channels) = min(partition.PANEL, largest), features.stripes.shape
+    panel = partition.panels(largest, partition.PANEL, settings.tile_rows)[0]
+    images, (_, stripes, channels) = panel.stop, features.stripes.shape
     rows, columns = min(settings.tile_rows, images), min(settings.tile_columns, images)
     operand, product = OPERANDS[settings.precision].itemsize, PRODUCTS[settings.precision].itemsize
     sides = 2 * images * (stripes * channels * operand + features.global_features.shape[1] * 4)

@@ -21,6 +21,7 @@ from reid.distances import cpu_kernel
 # precision: the type of the product's operands, and of the product
 OPERANDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int32}
+LARGEST_INT8 = 127
 ALIGNMENT = 64  # bytes
 IMAGES_AT_ONCE = 32  # whose stripes are normalised: they stay in the cache
 
@@ -57,39 +58,52 @@ def empty(shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> Te
     return buffer[first : first + size].view(kind).view(shape)
 
 
-def operand(stripes: np.ndarray, precision: str, device: torch.device) -> Operand:
+def unit(vectors: Tensor) -> Tensor:
+    """Divide vectors [..., C] by their lengths, in place.
+
+    Without torch's least length of 1e-12: what `arrays.features` lets pass is made unit exactly.
+    """
+    return vectors.div_(torch.linalg.vector_norm(vectors, dim=-1, keepdim=True))
+
+
+def operand(
+    stripes: np.ndarray, precision: str, device: torch.device, limit: int = LARGEST_INT8
+) -> Operand:
     """Stripes [N, S, C] float32, maybe memory-mapped, none of length 0 -> the operand of their
     unit vectors.
 
-    int8: each stripe is divided by its own largest magnitude, rounded to -127 ... 127, and made
-    unit after that, so that equal stripes stay at distance 0.
+    int8: each stripe is divided by its own largest magnitude, rounded to -limit ... limit, and
+    made unit after that, so that equal stripes stay at distance 0.
     """
     images, count, channels = stripes.shape
-    unit = empty((count, images, channels), OPERANDS[precision], device)
+    filled = empty((count, images, channels), OPERANDS[precision], device)
     if precision == "int8":
         factors = torch.empty(count, images, device=device)
-        cpu_kernel.quantise(np.ascontiguousarray(stripes), unit.numpy(), factors.numpy())
-        return Operand(unit, factors)
+        arrays = np.ascontiguousarray(stripes), filled.numpy(), factors.numpy()
+        cpu_kernel.quantise(*arrays, np.float32(limit))
+        return Operand(filled, factors)
     for start in range(0, images, IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
         chunk = torch.tensor(np.asarray(stripes[part])).to(device).transpose(0, 1)
-        unit[:, part] = chunk.div_(torch.linalg.vector_norm(chunk, dim=-1, keepdim=True))
-    return Operand(unit, None)
+        filled[:, part] = unit(chunk)
+    return Operand(filled, None)
 
 
 class TileBuffer:
-    """A buffer for the product of at most N x M images with S stripes each, for one thread."""
+    """A buffer for the product of two operands, for one thread; as large as the largest was."""
 
-    def __init__(
-        self, rows: int, columns: int, stripes: int, precision: str, device: torch.device
-    ) -> None:
-        self.product = empty((stripes * rows, stripes * columns), PRODUCTS[precision], device)
+    def __init__(self, precision: str, device: torch.device) -> None:
+        self.product = empty((0,), PRODUCTS[precision], device)
 
     def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
         """`local` and `dmli`, both [N, M], of N and M images."""
         left, right = (side.stripes.reshape(-1, side.stripes.shape[-1]) for side in (a, b))
-        cells = self.product.view(-1)[: len(left) * len(right)].view(len(left), len(right))
-        base, factor = _product(left, right, cells)
+        count, kind, device = len(left) * len(right), self.product.dtype, self.product.device
+        if count > len(self.product):
+            self.product = None  # free before more is taken
+            self.product = empty((count,), kind, device)
+        cells = self.product[:count].view(len(left), len(right))
+        base, factor = product(left, right, cells)
         if cells.device.type != "cpu":
             return by_torch(cells.float() * factor + base, len(a), len(b))
         out = torch.empty(2, len(a), len(b))
@@ -107,7 +121,7 @@ def by_torch(half_squares: Tensor, rows: int, columns: int) -> tuple[Tensor, Ten
     return straight(costs), shortest_path(costs)
 
 
-def _product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np.float32]:
+def product(left: Tensor, right: Tensor, cells: Tensor) -> tuple[np.float32, np.float32]:
     """Fill `cells` [S * N, S * M] -> base and factor: (d / 2)^2 = 0.5 - 0.5 ab is
     `base + factor * cell`.
     """

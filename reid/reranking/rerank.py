@@ -13,12 +13,13 @@ from numpy import ndarray
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
-from reid.arrays.matrices import Matrix, RowMatrix
+from reid.arrays.matrices import Matrix, RowMatrix, rows_without_nan
 from reid.arrays.neighbours import Neighbours
 from reid.arrays.npy import ArrayFile
 from reid.cpu.jit import in_threads
 from reid.reranking import k_reciprocal
 from reid.runtime.errors import InputError
+from reid.runtime.resources import check_memory
 from reid.runtime.settings import Count, Fraction, settings_class
 
 PairDistances = Callable[[ndarray, ndarray], ndarray]
@@ -96,13 +97,15 @@ def jaccard_matrix(encoding: csr_array, shape: tuple[int, int]) -> RowMatrix:
 def mixed_matrix(
     jaccard: Matrix, distances: Matrix, nearest: Neighbours, lambda_value: float
 ) -> RowMatrix:
-    """`lambda * d / largest + (1 - lambda) * Jaccard` [Q, G] float32, computed by rows."""
+    """`lambda * d / largest + (1 - lambda) * Jaccard` [Q, G] float32, computed by rows; reading
+    NaN raises InputError.
+    """
     jaccard_share = 1 - np.float32(lambda_value)
     factors = np.float32(lambda_value) / _scale(nearest)[: len(distances)]
 
     def mix(rows: int | slice) -> ndarray:
         mixed = jaccard_share * jaccard[rows]
-        mixed += distances[rows] * factors[rows, ..., None]
+        mixed += rows_without_nan(distances, rows) * factors[rows, ..., None]
         return mixed
 
     return RowMatrix(distances.shape, mix)
@@ -122,7 +125,9 @@ def fill(out: ndarray | ArrayFile, matrix: RowMatrix) -> ndarray | ArrayFile:
 
 
 def check_neighbours(shape: tuple[int, int], nearest: Neighbours, settings: RerankSettings) -> None:
-    """Raise InputError for neighbours of other images than those of [Q, G], or too few of them."""
+    """Raise InputError for neighbours of other images than those of [Q, G], too few of them, or
+    more than memory holds.
+    """
     queries, gallery = shape
     images, listed = queries + gallery, nearest.indices.shape[1]
     if nearest.indices.shape != nearest.distances.shape or not (
@@ -141,6 +146,12 @@ def check_neighbours(shape: tuple[int, int], nearest: Neighbours, settings: Rera
             f"of each image, but {listed} are stored: set distances.neighbours to {needed} or more "
             "and run the distances stage again."
         )
+    entries = images * min(images, 2 * (settings.k1 + 1) * settings.k2)  # few rows have more
+    check_memory(
+        12 * entries + 8 * images * listed,
+        f"re-ranking {images} images with k1 = {settings.k1} and k2 = {settings.k2}",
+        "lower rerank.k1 or rerank.k2 in params.yaml, or take a larger machine",
+    )
 
 
 def _scale(nearest: Neighbours) -> ndarray:

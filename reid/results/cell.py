@@ -46,7 +46,7 @@ def evaluate(
         run["counts"][protocol] = {
             "queries": scores["global"].queries,
             "queries_without_match": scores["global"].queries_without_match,
-            "gallery": len(gallery.pids),
+            "gallery": int((gallery.pids >= 0).sum()),
         }
     return run
 

@@ -14,7 +14,9 @@ import numpy as np
 from numpy import ndarray
 
 from reid.arrays.features import Identities
+from reid.arrays.matrices import Matrix, RowMatrix, rows_without_nan
 from reid.runtime.errors import InputError
+from reid.runtime.resources import check_memory
 from reid.runtime.settings import Count, Whole, settings_class
 
 RANKS = 50  # length of a CMC curve
@@ -33,9 +35,10 @@ class EvaluateSettings:
 class Scores:
     """CMC and mAP of a distance matrix, as fractions in [0, 1], and counts.
 
-    cmc [R] is over the queries with a match; R is 50, or the gallery's size (for `cuhk03`: its
-    people) where that is smaller. average_precisions [Q] are NaN for queries without a match,
-    which `queries` counts and cmc and mAP leave out.
+    cmc [R] is over the queries with a match; R is 50, or the number of gallery images (for
+    `cuhk03`: people) of pids from 0 on where that is smaller. average_precisions [Q] are NaN for
+    queries without a match, those of negative pids among them, which `queries` and
+    `queries_without_match` count, and cmc and mAP leave out.
     """
 
     cmc: ndarray
@@ -46,7 +49,7 @@ class Scores:
 
 
 def score(
-    distances: ndarray, queries: Identities, gallery: Identities, settings: EvaluateSettings
+    distances: Matrix, queries: Identities, gallery: Identities, settings: EvaluateSettings
 ) -> Scores:
     """The metric that `settings.metric` names; otherwise as `evaluate` and `cuhk03_metric`."""
     if settings.metric == "cuhk03":
@@ -54,16 +57,18 @@ def score(
     return evaluate(distances, queries, gallery)
 
 
-def evaluate(distances: ndarray, queries: Identities, gallery: Identities) -> Scores:
+def evaluate(distances: Matrix, queries: Identities, gallery: Identities) -> Scores:
     """Market-1501's metric: distances [Q, G] and both sides' pids and camids -> Scores.
 
-    Junk (same pid and camid) is left out. `distances` may be memory-mapped: it is read once, row
-    by row. Raises InputError for NaN, wrong shapes, or no match for any query.
+    Junk is left out: gallery images of the query's pid and camid, and all of a negative pid,
+    which is nobody's. A query of a negative pid has no match. `distances` may be memory-mapped: it
+    is read once, row by row. Raises InputError for NaN, wrong shapes, or no match for any query.
     """
     _check_shapes(distances, queries, gallery)
+    distances, gallery = _without_nobody(distances, gallery)
     first_ranks, precisions = np.full((2, len(distances)), np.nan)
     for query, (same_person, is_match) in enumerate(_same_person(queries, gallery)):
-        row = _checked_row(distances, query)
+        row = rows_without_nan(distances, query)
         if is_match.any():
             ranks = match_ranks(row, same_person, is_match)
             first_ranks[query] = ranks[0]
@@ -73,23 +78,25 @@ def evaluate(distances: ndarray, queries: Identities, gallery: Identities) -> Sc
 
 
 def cuhk03_metric(
-    distances: ndarray, queries: Identities, gallery: Identities, settings: EvaluateSettings
+    distances: Matrix, queries: Identities, gallery: Identities, settings: EvaluateSettings
 ) -> Scores:
     """CUHK03's classic metric: distances [Q, G] and both sides' pids and camids -> Scores.
 
     A draw takes one image of each gallery person, for the query's person one that is no junk, so
     that each query has one match, whose average precision is 1 / rank; CMC and average precision
-    are means over `settings.draws`. All queries face the same draws. Ties and errors as in
-    `evaluate`.
+    are means over `settings.draws`. All queries face the same draws. Junk, ties and errors as in
+    `evaluate`, and InputError for more draws than memory holds.
     """
     _check_shapes(distances, queries, gallery)
+    distances, gallery = _without_nobody(distances, gallery)
     people, counts = np.unique(gallery.pids, return_counts=True)
+    _check_draws(settings.draws, len(people), len(distances))
     chances = np.random.default_rng(settings.seed).random((settings.draws, len(people)))
     by_person = np.argsort(gallery.pids, kind="stable")
     drawn = by_person[(np.cumsum(counts) - counts) + (chances * counts).astype(np.int64)]
     ranks = np.full((len(distances), settings.draws), np.nan)
     for query, (same_person, is_match) in enumerate(_same_person(queries, gallery)):
-        row = _checked_row(distances, query)
+        row = rows_without_nan(distances, query)
         if is_match.any():
             person = np.searchsorted(people, queries.pids[query])
             matches = same_person[is_match]
@@ -153,6 +160,17 @@ def _scores(ranks: ndarray, average_precisions: ndarray, length: int) -> Scores:
     )
 
 
+def _without_nobody(distances: Matrix, gallery: Identities) -> tuple[Matrix, Identities]:
+    """Leave out the gallery images of negative pids: distances [Q, G] -> [Q, H]."""
+    is_somebody = gallery.pids >= 0
+    if is_somebody.all():
+        return distances, gallery
+    kept = np.flatnonzero(is_somebody)
+    shape = (len(distances), len(kept))
+    somebody = RowMatrix(shape, lambda rows: rows_without_nan(distances, rows)[..., kept])
+    return somebody, Identities(gallery.pids[kept], gallery.camids[kept])
+
+
 def _same_person(queries: Identities, gallery: Identities) -> Iterator[tuple[ndarray, ndarray]]:
     """Yield for each query the gallery images [n] of its person, and which of these are matches
     [n] and not junk.
@@ -166,19 +184,7 @@ def _same_person(queries: Identities, gallery: Identities) -> Iterator[tuple[nda
         yield same_person, gallery.camids[same_person] != camid
 
 
-def _checked_row(distances: ndarray, query: int) -> ndarray:
-    """The distances [G] of one query. Raises InputError where one is NaN."""
-    row = np.asarray(distances[query])
-    if np.isnan(row.min()):
-        raise InputError(
-            f"the distances of query {query} hold NaN at gallery image "
-            f"{int(np.isnan(row).argmax())}: wanted numbers. Do the features hold NaN (did the "
-            "training diverge)?"
-        )
-    return row
-
-
-def _check_shapes(distances: ndarray, queries: Identities, gallery: Identities) -> None:
+def _check_shapes(distances: Matrix, queries: Identities, gallery: Identities) -> None:
     """Raise InputError where pids and camids do not fit distances [Q, G], or a side is empty."""
     sides = (queries, gallery)
     pids, camids = [len(side.pids) for side in sides], [len(side.camids) for side in sides]
@@ -196,6 +202,15 @@ def _check_shapes(distances: ndarray, queries: Identities, gallery: Identities) 
         )
 
 
+def _check_draws(draws: int, people: int, queries: int) -> None:
+    """Raise InputError where memory cannot hold the draws' images and the queries' ranks."""
+    check_memory(
+        draws * (40 * people + 24 * queries),
+        f"cuhk03's metric with {min(draws, 10**18):,} draws of {people} people",
+        "set evaluate.draws in params.yaml to fewer",
+    )
+
+
 def _check_any_match(precisions: ndarray, queries: Identities, gallery: Identities) -> None:
     """Raise InputError, with a likely reason, when no query has a match."""
     if not np.isnan(precisions).all():
@@ -206,7 +221,7 @@ def _check_any_match(precisions: ndarray, queries: Identities, gallery: Identiti
             "camids right?"
         )
     else:
-        people = ", ".join(map(str, np.unique(gallery.pids)[:3]))
+        people = ", ".join(map(str, np.unique(gallery.pids)[:3])) or "nowhere: all are negative"
         reason = (
             f"no person is both a query and in the gallery (whose pids begin {people}): are they "
             "the same split?"

@@ -11,29 +11,36 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from reid.runtime import fp32
 from reid.runtime.errors import InputError
 
 _held: list[FileLock] = []  # of the GPU that is ours until this process ends
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` -> a GPU if there is one, else the CPU; other names are torch's. Raises InputError if
-    it is not there.
+    """`auto` -> a GPU if there is one, else the CPU; `cpu`, `cuda` or `cuda:1` -> that. Raises
+    InputError if it is not there, or if float32 is not float32 on it (`fp32.check`).
 
     Under torchrun `auto` and `cuda` are the GPU of the process's LOCAL_RANK; else, of several, one
-    that no other such process has, the same at each call. On a GPU fp32 is fp32, in convolutions
-    too.
+    that no other such process has, the same at each call.
     """
-    torch.backends.cudnn.allow_tf32 = False
-    if name == "auto" or (name == "cuda" and torch.cuda.is_available()):
-        return _automatic()
+    is_automatic = name == "auto" or (name == "cuda" and torch.cuda.is_available())
+    device = _automatic() if is_automatic else _named(name)
+    fp32.check(device)
+    return device
+
+
+def _named(name: str) -> torch.device:
+    """The CPU, or one GPU by its number. Raises InputError for another device, or none."""
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"{device.type} is no device that this project computes on")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device '{name}' cannot be used: {str(error).splitlines()[0].rstrip('.')}. Choose "
-            "auto, cpu or cuda."
+            f"device '{name[:60]}' cannot be used: {str(error).splitlines()[0][:200].rstrip('.')}. "
+            "Choose auto, cpu or cuda."
         ) from None
     if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1:
         raise InputError(

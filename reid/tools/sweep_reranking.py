@@ -29,6 +29,7 @@ from reid.results import metrics
 from reid.results.metrics import EvaluateSettings, Scores
 from reid.runtime import cli, config
 from reid.runtime.errors import InputError
+from reid.runtime.resources import check_memory
 from reid.runtime.settings import make
 
 
@@ -42,10 +43,11 @@ def sweep(
     """Distances [Q, G] and neighbours of all Q + G images, as for `rerank` -> scores by settings.
 
     Holds one matrix [Q, G] of Jaccard distances. Raises InputError when too few neighbours are
-    stored for any settings.
+    stored for any settings, and when memory cannot hold that matrix.
     """
     for settings in grid:
         rerank.check_neighbours(distances.shape, nearest, settings)
+    _check_matrix(*distances.shape)
     scores = {}
     by_k1 = sorted(grid, key=lambda settings: (settings.k1, settings.k2, settings.lambda_value))
     for k1, same_k1 in itertools.groupby(by_k1, lambda settings: settings.k1):
@@ -60,6 +62,15 @@ def sweep(
                     rerank.mixed_matrix(jaccard, distances, nearest, lambda_value)
                 )
     return scores
+
+
+def _check_matrix(queries: int, gallery: int) -> None:
+    """Raise InputError where memory cannot hold a matrix [Q, G]."""
+    check_memory(
+        4 * queries * gallery,
+        f"the Jaccard distances of {queries} queries x {gallery} gallery images",
+        "sweep on a smaller set, or run the stages rerank and evaluate instead",
+    )
 
 
 def table(
