@@ -35,7 +35,7 @@ def main() -> None:
     if args.training is not None:
         training = provenance.read(args.training)
         description = provenance.describe(params, args.dataset, args.loss, args.seed, training)
-    with cli.atomic_output(args.out) as draft:
+    with cli.atomic_output(args.out, is_file=True) as draft:
         scores = cell.evaluate(args.features, args.distances, args.reranked, settings)
         cell.write(draft, {**description, **scores})
 

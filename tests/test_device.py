@@ -1,5 +1,6 @@
 """Which GPU a process takes, tried with lock files alone."""
 
+import os
 import tempfile
 import types
 
@@ -34,6 +35,15 @@ def test_each_takes_another_gpu_most_free_memory_first(tmp_path):
 def test_the_same_gpu_whatever_its_number_is_taken_once(tmp_path):
     assert device.free_gpu(["a", "b"], [9, 5], tmp_path) == 0
     assert device.free_gpu(["b", "a"], [5, 9], tmp_path) == 0  # another CUDA_VISIBLE_DEVICES
+
+
+def test_a_user_without_a_name_has_gpus_too(tmp_path, monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert device.free_gpu(["a"], [9], tmp_path) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [f"reid-{os.getuid()}-a.lock"]
 
 
 @pytest.fixture
