@@ -2,8 +2,8 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint setup
-repro: setup
+.PHONY: repro test lint setup repository
+repro: setup repository
 	dvc repro
 	@cat metrics/tables/*.md
 
@@ -13,6 +13,13 @@ test: setup
 lint: setup
 	ruff check
 	ruff format --check
+
+# DVC works in a git repository, which a ZIP download is not
+repository:
+	@git rev-parse --git-dir >/dev/null 2>&1 || test "$$(dvc config core.no_scm 2>/dev/null)" = true || \
+		{ echo "error: this folder is no git repository, and DVC needs one. Type" \
+		"'git init && git add . && git commit -m start' (git: https://git-scm.com), or, without git and" \
+		"without experiments, 'dvc config --local core.no_scm true'. Then run make again." >&2; exit 1; }
 
 setup: .venv/ready
 

@@ -2,16 +2,21 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from reid.arrays.names import COLUMNS
-from tests.conftest import run_stage
+from reid.runtime import outputs
+from tests.conftest import ROOT, run_stage
 
 STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
 
@@ -269,3 +274,39 @@ def test_features_without_partial_queries_give_the_full_protocol(copied, params_
         == 0
     )
     assert [folder.name for folder in (copied / "distances").iterdir()] == ["full"]
+
+
+def test_a_second_run_of_a_stage_on_one_output_is_refused(finished, params_file, tmp_path):
+    folders = (finished / "features", finished / "distances", tmp_path / "out")
+    with outputs.lock(tmp_path / "out"):
+        code = run_stage("rerank", *folders, "--params", params_file)
+    assert f"out is being written by process {os.getpid()} on " in code
+    assert run_stage("rerank", *folders, "--params", params_file) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_work(finished, params_file, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "away").symlink_to(tmp_path / "unmounted" / "disk")
+    folders = (finished / "features", finished / "distances")
+    for name, told in (("file", "a folder is to be written"), ("away/out", "Mount its disk")):
+        code = run_stage("rerank", *folders, tmp_path / name, "--params", params_file)
+        assert told in code
+    folders = (*folders, finished / "reranked", "/dev/full", "--params", params_file)
+    assert "neither a file nor a folder" in run_stage("evaluate", *folders)
+    assert Path("/dev/full").is_char_device()
+
+
+def test_prepare_leaves_nothing_after_a_signal_and_the_next_run_clears_up_after_a_kill(tmp_path):
+    command = [sys.executable, "-m", "stages.prepare", "synthetic", tmp_path / "out"]
+    for number, left in ((signal.SIGKILL, 2), (signal.SIGTERM, 0)):
+        before = set(tmp_path.rglob("*.jpg"))
+        running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        while not set(tmp_path.rglob("*.jpg")) - before:
+            time.sleep(0.01)
+        running.send_signal(number)
+        stderr = running.communicate()[1]
+        assert len(list(tmp_path.iterdir())) == left  # the lock's file, and what was drawn
+    assert running.returncode == 143
+    assert stderr.splitlines()[-1] == "SIGTERM: nothing was written"
+    assert "Traceback" not in stderr
