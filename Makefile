@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: repro test lint setup repository
-repro: setup repository
+repro: repository setup
 	dvc repro
 	@cat metrics/tables/*.md
 
@@ -16,10 +16,10 @@ lint: setup
 
 # DVC works in a git repository, which a ZIP download is not
 repository:
-	@git rev-parse --git-dir >/dev/null 2>&1 || test "$$(dvc config core.no_scm 2>/dev/null)" = true || \
+	@git rev-parse --git-dir >/dev/null 2>&1 || grep -qs 'no_scm = true' .dvc/config.local || \
 		{ echo "error: this folder is no git repository, and DVC needs one. Type" \
 		"'git init && git add . && git commit -m start' (git: https://git-scm.com), or, without git and" \
-		"without experiments, 'dvc config --local core.no_scm true'. Then run make again." >&2; exit 1; }
+		"without experiments, '.venv/bin/dvc config --local core.no_scm true'. Then run make again." >&2; exit 1; }
 
 setup: .venv/ready
 

@@ -145,7 +145,10 @@ def test_a_standard_output_that_is_full_is_told(tmp_path):
         ((errno.ENOSPC, "No space", "in/a.npy"), r"in/a\.npy cannot be written: No space.*Make ro"),
         ((errno.EACCES, "Denied", "in/x.nbi"), r"x\.nbi, of Numba's cache, .*NUMBA_CACHE_DIR"),
         ((errno.EACCES, "Denied", "{tmp}/x"), r"/x cannot be used: Denied.*TMPDIR"),
-        ((errno.EIO, "Input/output error"), r"Input/output error; no file is named"),
+        (
+            (errno.EIO, "Input/output error"),
+            r"Input/output error; the system names no file. Free now: ",
+        ),
     ],
 )
 def test_an_error_of_the_system_names_its_file_and_side(error, told, monkeypatch, tmp_path):
@@ -171,7 +174,9 @@ def test_a_full_disk_is_named(monkeypatch, tmp_path):
     told = errors.describe(error, tmp_path / "out")
     assert f"Full: the disk of {tmp_path} (where {tmp_path}/out lies)." in told
     free |= {tmp_path: 9 << 30}
-    assert "look at quotas, at `ulimit -f`, and" in errors.describe(error, tmp_path / "out")
+    told = errors.describe(error, tmp_path / "out")
+    assert f"9,664 MB in {tmp_path} (where {tmp_path}/out lies), 9,664 MB in" in told
+    assert "Look at quotas, at `ulimit -f`" in told
 
 
 def test_an_output_that_is_an_input_is_refused(tmp_path, monkeypatch):

@@ -146,6 +146,19 @@ def test_a_link_is_followed(tmp_path):
     assert names(tmp_path) == ["dangling", "disk", "middle", "out"]
 
 
+def test_a_link_out_of_the_project_is_refused_under_dvc(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "data").symlink_to("../disk")
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("DVC_STAGE", "prepare")
+    refuse("data/out", r"data/out lies in .*/disk/out by a link, .* `dvc cache dir`")
+    write("models/out")
+    monkeypatch.delenv("DVC_STAGE")
+    write("data/out")
+    assert names(tmp_path / "disk") == ["out"]
+
+
 def test_links_to_nowhere_and_loops_are_refused(tmp_path):
     (tmp_path / "away").symlink_to(tmp_path / "unmounted" / "disk")
     (tmp_path / "loop").symlink_to("loop")
@@ -249,7 +262,7 @@ def test_a_file_that_may_not_grow_is_told(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(InputError, match=r"File too large.*have room now: .*`ulimit -f`"):
+        with pytest.raises(InputError, match=r"File too large; .*Free now: .*`ulimit -f`"):
             write_file(tmp_path / "out", "x" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

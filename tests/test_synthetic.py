@@ -93,7 +93,7 @@ def test_processes_end_with_the_one_that_started_them_even_if_that_is_killed(tmp
 
 def is_running(pid):
     try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()  # a zombie has ended
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text("utf-8")  # zombies have ended
     except OSError:
         return False
 

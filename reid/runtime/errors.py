@@ -45,7 +45,7 @@ def describe(error: OSError, output: Path | None = None) -> str:
 
 
 def _nameless(reason: str, is_full: bool, output: Path | None) -> str:
-    """Describe an error that names no file, by the disks that are full."""
+    """Describe an error that names no file, by the room on the disks that may be meant."""
     place = (output or Path()).absolute()
     folder = next(folder for folder in [place, *place.parents] if folder.is_dir())
     of = {folder: f"where {output} lies" if output else "the current folder"}
@@ -53,13 +53,11 @@ def _nameless(reason: str, is_full: bool, output: Path | None) -> str:
     full = [f"{folder} ({what})" for folder, what in of.items() if _free(folder) < ROOM]
     if full:
         return f"a file cannot be written: {reason}. Full: the disk of {' and of '.join(full)}."
+    free = [f"{_free(folder) / 1e6:,.0f} MB in {folder} ({what})" for folder, what in of.items()]
+    told = f"{reason}; the system names no file. Free now: {', '.join(free)}."
     if is_full:
-        disks = " and of ".join(f"{folder} ({what})" for folder, what in of.items())
-        return (
-            f"a file cannot be written: {reason}. The disks of {disks} have room now: look at "
-            "quotas, at `ulimit -f`, and where the standard output goes."
-        )
-    return f"{reason}; no file is named. It happened in {place}: look at its disk, and try again."
+        told += " Look at quotas, at `ulimit -f`, and where the standard output goes, too."
+    return told
 
 
 def _free(folder: Path) -> int:

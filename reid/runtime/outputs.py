@@ -64,7 +64,13 @@ def _follow(output: Path) -> Path:
                 f"{output} cannot be written: the link {place} leads to {target}, and "
                 f"{target.parent} is not there. Mount its disk, or make the link anew."
             )
-    return Path(os.path.realpath(output))
+    path, project = Path(os.path.realpath(output)), Path.cwd()
+    if "DVC_STAGE" in os.environ and output.is_relative_to(project) > path.is_relative_to(project):
+        raise InputError(
+            f"{output} lies in {path} by a link, which DVC does not follow: it would fail after "
+            "the work. Let `dvc cache dir` name a folder on that disk, and remove the link."
+        )
+    return path
 
 
 def check(path: Path, is_file: bool = False) -> None:
