@@ -224,7 +224,8 @@ def test_processes_are_refused_an_output_that_another_run_is_writing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_signal_ends_all_processes_with_one_line(finished, params, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_a_signal_to_the_launcher_ends_all_processes(number, code, finished, params, tmp_path):
     settings = longer(params, 60.0, tmp_path / "params.yaml")
     cell = ("--dataset", "synthetic", "--loss", "ls", "--seed", "0", "--params", str(settings))
     command = [sys.executable, "-m", "stages.train", finished / "data/train", tmp_path / "out"]
@@ -241,11 +242,11 @@ def test_a_signal_ends_all_processes_with_one_line(finished, params, tmp_path):
     )
     while not any(".partial" in path.name for path in tmp_path.iterdir()):
         time.sleep(0.01)
-    running.send_signal(signal.SIGHUP)
-    _, stderr = running.communicate(timeout=60)
-    assert running.returncode == 129
+    running.send_signal(number)
+    _, stderr = running.communicate(timeout=60)  # until all have closed it
+    assert running.returncode == code
     assert "Traceback" not in stderr
-    assert "SIGHUP: all processes have ended" in stderr
+    assert ("SIGHUP: all processes have ended" in stderr) == (number == signal.SIGHUP)
     assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "unfinished"}
 
 

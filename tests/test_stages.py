@@ -310,3 +310,14 @@ def test_prepare_leaves_nothing_after_a_signal_and_the_next_run_clears_up_after_
     assert running.returncode == 143
     assert stderr.splitlines()[-1] == "SIGTERM: nothing was written"
     assert "Traceback" not in stderr
+
+
+def test_make_says_what_a_download_without_git_lacks(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "-C", tmp_path, "repository"]
+    outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=outside)
+    assert done.returncode == 2
+    assert "Type 'git init && git add . && git commit -m start'" in done.stderr
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    assert subprocess.run(command, capture_output=True, env=outside).returncode == 0

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -85,6 +86,7 @@ def process_group() -> Iterator[None]:
         yield
         return
     store = _join()
+    threading.Thread(target=_end_with_the_launcher, args=(os.getppid(),), daemon=True).start()
     with _report_once(dist.PrefixStore("reported", store)):
         yield
     dist.destroy_process_group()
@@ -227,6 +229,13 @@ def _is_listed(file: Path) -> bool:
         return file.name in os.listdir(file.parent)
     except OSError:
         return False
+
+
+def _end_with_the_launcher(launcher: int) -> None:
+    """Stop this process, as by SIGTERM, when torchrun has been killed."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
