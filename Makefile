@@ -2,8 +2,8 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint setup
-repro: setup
+.PHONY: repro test lint setup repository
+repro: repository setup
 	dvc repro
 	@cat metrics/tables/*.md
 
@@ -13,6 +13,13 @@ test: setup
 lint: setup
 	ruff check
 	ruff format --check
+
+# DVC works in a git repository, which a ZIP download is not
+repository:
+	@git rev-parse --git-dir >/dev/null 2>&1 || grep -qs 'no_scm = true' .dvc/config.local || \
+		{ echo "error: this folder is no git repository, and DVC needs one. Type" \
+		"'git init && git add . && git commit -m start' (git: https://git-scm.com), or, without git and" \
+		"without experiments, '.venv/bin/dvc config --local core.no_scm true'. Then run make again." >&2; exit 1; }
 
 setup: .venv/ready
 

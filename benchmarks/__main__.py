@@ -20,6 +20,7 @@ import yaml
 from tqdm import tqdm
 
 from benchmarks import clusters, table
+from reid.runtime import cli, outputs
 
 STEPS = (
     "features",
@@ -77,6 +78,8 @@ def main() -> None:
     )
     args = parser.parse_args()
 
+    name = f"{args.size}-{args.scale:g}-{args.precision}"
+    outputs.resolve(args.out / f"{name}.json", is_file=True)  # told now, not after hours
     size = clusters.SIZES[args.size].scaled(args.scale)
     options = {"size": asdict(size), "repeats": 200} | {
         name: getattr(args, name) for name in ("channels", "textbook", "compared")
@@ -97,7 +100,7 @@ def main() -> None:
         "channels": args.channels,
         "steps": found,
     }
-    write(args.out, f"{args.size}-{args.scale:g}-{args.precision}", result)
+    write(args.out, name, result)
 
 
 def write_params(folder: Path, precision: str) -> None:
@@ -147,11 +150,12 @@ def machine(threads: int) -> dict[str, Any]:
 
 def write(folder: Path, name: str, result: dict[str, Any]) -> None:
     """Write <name>.json and <name>.md, and print the latter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{name}.md").write_text(table.markdown(result), encoding="utf-8")
-    print(table.markdown(result))
+    texts = {"json": json.dumps(result, indent=2) + "\n", "md": table.markdown(result)}
+    for ending, text in texts.items():
+        with cli.atomic_output(folder / f"{name}.{ending}", is_file=True) as draft:
+            draft.write_text(text, encoding="utf-8")
+    print(texts["md"])
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

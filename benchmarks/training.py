@@ -21,7 +21,7 @@ from tqdm import trange
 
 from benchmarks.__main__ import machine
 from reid.losses import LossSettings
-from reid.runtime import config, settings
+from reid.runtime import cli, config, settings
 from reid.training.augmentation import enlarged_size
 from reid.training.batches import Batches, TrainingSet
 from reid.training.loop import deterministic
@@ -63,19 +63,18 @@ def main() -> None:
     train = config.load(TrainSettings, params, "train", *cell, seed=0)
     train = replace(train, precision=args.precision, compile=args.compile, device=args.device)
     loss = settings.make(LossSettings, config.entry(params, "losses", args.loss), "losses")
-    speeds = measure(
-        CellSettings(replace(model, weights="none", weights_sha256=""), train, loss), args
-    )
-    size = f"{model.trunk} {model.height}x{model.width}"
-    result = {
-        "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
-        "machine": machine(torch.get_num_threads()),
-        "model": size,
-        **speeds,
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
     name = f"training-{args.dataset}-{args.loss}-{args.precision}{'-compiled' * args.compile}"
-    (args.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    with cli.atomic_output(args.out / f"{name}.json", is_file=True) as draft:
+        speeds = measure(
+            CellSettings(replace(model, weights="none", weights_sha256=""), train, loss), args
+        )
+        result = {
+            "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
+            "machine": machine(torch.get_num_threads()),
+            "model": f"{model.trunk} {model.height}x{model.width}",
+            **speeds,
+        }
+        draft.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
 
@@ -131,4 +130,4 @@ def timed(step: Callable[[int], object], steps: int, device: torch.device) -> fl
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -24,7 +24,7 @@ def main() -> None:
             raise InputError(
                 f"{path} is not valid JSON: {error}. Make it again with `dvc repro tables`."
             ) from None
-    with cli.atomic_output("docs/ablation.png") as draft:
+    with cli.atomic_output("docs/ablation.png", is_file=True) as draft:
         plots.ablation_figure(tables, draft)
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     head = {"provenance": made}
     if args.training is not None:
         head = provenance.of_run(identity, args.training, args.features, made)
-    with cli.atomic_output(args.out) as draft:
+    with cli.atomic_output(args.out, is_file=True) as draft:
         scores = cell.evaluate(*folders, settings)
         cell.write(draft, {**head, "metric": settings.metric, **scores})
 

@@ -1,7 +1,6 @@
 """Prepare a dataset: its raw folder, or the drawn benchmark -> a folder of each split, counts."""
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from tabulate import tabulate
@@ -9,7 +8,7 @@ from tabulate import tabulate
 from reid import prepared
 from reid.datasets import sources
 from reid.datasets.sources import PrepareSettings
-from reid.runtime import cli, config
+from reid.runtime import cli, config, outputs
 
 
 def main() -> None:
@@ -30,8 +29,11 @@ def main() -> None:
     params, where = config.read(args.params), f"datasets.{args.dataset}.source"
     source = config.entry(params, "datasets", args.dataset).get("source")
     settings = config.load(PrepareSettings, params, "prepare")
-    with cli.atomic_output(args.out) as out, tempfile.TemporaryDirectory() as scratch:
-        images = sources.images_to_pack(source, where, settings, Path(scratch))
+    with (
+        cli.atomic_output(args.out) as out,
+        outputs.draft(out.with_name(f"{args.out.name}.drawn")) as scratch,
+    ):
+        images = sources.images_to_pack(source, where, settings, scratch)
         statistics = prepared.write(out, images)
         sources.record(out, source, settings)
     rows = [{"subset": split, **counts} for split, counts in statistics.items()]

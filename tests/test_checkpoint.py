@@ -5,7 +5,6 @@ takes its checkpoint up.
 import json
 import multiprocessing
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import torch
 from reid.runtime.errors import InputError
 from reid.training import identity
 from reid.training.checkpoint import CheckpointFile, Checkpoints, ResumeSettings
-from reid.training.stop_requests import Stopped, StopRequests
+from reid.training.stop_requests import SIGNALS, Stopped, StopRequests
 from tests.conftest import ROOT, longer, make_settings, run_stage
 
 KILLS = 6  # of each of two rows
@@ -85,7 +84,10 @@ def saved_at(root):
     return [file.stat().st_mtime_ns for file in (root / "unfinished").glob("*.pt")]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+)
 def test_a_signal_saves_the_checkpoint_and_the_same_command_goes_on(
     number, code, finished, params, tmp_path
 ):
@@ -178,19 +180,39 @@ def test_a_stop_request_saves_at_once(tmp_path):
     assert saving.load() == {"epoch": 1}
 
 
-def test_signals_are_remembered_and_their_handlers_restored():
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+@pytest.fixture
+def handlers():
+    """Those of the signals, put back after the test."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def handlers_now():
+    return {number: signal.getsignal(number) for number in SIGNALS}
+
+
+def test_handlers_are_restored_where_no_signal_came(handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    with StopRequests().listening():
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) != handlers[signal.SIGTERM]
+    assert handlers_now() == {**handlers, signal.SIGHUP: signal.SIG_IGN}
+
+
+def test_signals_are_remembered_and_do_not_stop_the_cleaning_up(handlers):
     requests = StopRequests()
     with requests.listening():
-        signal.raise_signal(signal.SIGTERM)
-        assert requests.signal == signal.SIGTERM
-        signal.raise_signal(signal.SIGINT)
-        assert requests.signal == signal.SIGINT
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.raise_signal(number)
+            assert requests.signal == number
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert set(handlers_now().values()) == {signal.SIG_IGN}
 
 
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(("is_first", "error"), [(True, RuntimeError), (False, SystemExit)])
 def test_a_rank_that_has_lost_a_stopped_rank_0_exits_in_silence(is_first, error):
     with pytest.raises(error):
@@ -241,15 +263,42 @@ def test_without_room_for_the_state_training_goes_on_and_the_last_one_stays(tmp_
     assert len(list((tmp_path / "unfinished").iterdir())) == 1
 
 
-def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
+def test_the_draft_of_a_killed_process_goes_with_the_next_that_is_saved(tmp_path):
     file = checkpoint_file(tmp_path)
     file.save({"epoch": 1})
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    for process in (dead.pid, os.getppid()):
-        (file.path.parent / f".run.{platform.node()}.{process}.partial").touch()
-    file.remove()
-    assert [path.suffixes[-2] for path in file.path.parent.iterdir()] == [f".{os.getppid()}"]
+    (file.path.parent / ".run.pt.0123abcd.partial").touch()
+    (file.path.parent / ".other.pt.0123abcd.partial").touch()
+    file.save({"epoch": 2})
+    assert names(file.path.parent) == [".other.pt.0123abcd.partial", "run.pt"]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_second_run_of_the_same_identity_waits_for_the_first(
+    finished, params, tmp_path, processes
+):
+    settings = longer(params, 0.0, tmp_path / "params.yaml")
+    started = []
+    for name in ("first", "second"):
+        arguments = (finished / "data/train", tmp_path / name, "ls", settings, tmp_path)
+        started.append(processes.Process(target=train, args=arguments))
+        started[-1].start()
+        while name == "first" and not saved_at(tmp_path):
+            time.sleep(0.001)
+    while not any("second" in name for name in names(tmp_path)):
+        time.sleep(0.001)
+    while not (tmp_path / "first").exists():
+        assert any(name.endswith(".pt.lock") for name in names(tmp_path / "unfinished"))
+        assert not (tmp_path / "second").exists()
+    for child in started:
+        child.join()
+        assert child.exitcode == 0
+    assert bytes_of(tmp_path / "first") == bytes_of(tmp_path / "second")
+    for name in ("first", "second"):  # neither took the other's state up
+        assert json.loads((tmp_path / name / "training.json").read_text())["resumed"] == 0
+    assert names(tmp_path / "unfinished") == []
 
 
 @pytest.mark.parametrize("minutes", [-1.0, float("nan"), float("inf")])

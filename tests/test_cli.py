@@ -1,9 +1,52 @@
-"""Errors in one paragraph, outputs whole or not at all."""
+"""How a command ends: one paragraph, one line after a signal, its exit code, nothing left."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
-from reid.runtime import cli
+from reid.runtime import cli, errors
 from reid.runtime.errors import InputError
+from tests.conftest import ROOT
+
+MAIN = """
+    import errno, os, pathlib, signal, sys, time
+    from reid.runtime import cli
+
+    def main():
+        with cli.atomic_output(sys.argv[1]) as draft:
+            draft.mkdir()
+            (draft / "half").touch()
+            {body}
+
+    cli.run(main)
+"""
+WAITING = """
+            try:
+                print("ready", flush=True)
+                time.sleep(60)
+            finally:
+                print("cleaning", flush=True)
+                time.sleep(0.3)
+"""
+
+
+def start(body, *arguments, **options):
+    """Start a small command that writes a folder, and does `body` meanwhile."""
+    code = textwrap.dedent(MAIN.format(body=body.strip()))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+        stdout=options.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 def test_bad_input_ends_with_one_paragraph_and_exit_code_one(capsys):
@@ -32,56 +75,108 @@ def test_an_interrupt_exits_with_130(capsys):
     assert "nothing was written" in capsys.readouterr().err
 
 
-def test_a_folder_appears_when_it_is_complete(tmp_path):
-    with cli.atomic_output(tmp_path / "a" / "out") as draft:
-        draft.mkdir()
-        (draft / "file").write_text("done")
-        assert not (tmp_path / "a" / "out").exists()
-    assert (tmp_path / "a" / "out" / "file").read_text() == "done"
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["out"]
+def test_handlers_are_as_before_after_a_command():
+    before = [signal.getsignal(number) for number in cli.SIGNALS]
+    cli.run(lambda: None)
+    with pytest.raises(SystemExit):
+        cli.run(fail)
+    assert [signal.getsignal(number) for number in cli.SIGNALS] == before
 
 
-def fail_halfway(draft):
-    draft.write_text("half")
-    raise ZeroDivisionError
+def fail():
+    raise InputError("wrong")
 
 
-def test_a_failure_leaves_nothing_and_an_earlier_file_as_it_was(tmp_path):
-    (tmp_path / "out").write_text("earlier")
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), cli.atomic_output(tmp_path / "out") as draft:
-            fail_halfway(draft)
-    assert (tmp_path / "out").read_text() == "earlier"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (signal.SIGINT, 130, "interrupted: nothing was written\n"),
+        (signal.SIGTERM, 143, "SIGTERM: nothing was written\n"),
+        (signal.SIGHUP, 129, "SIGHUP: nothing was written\n"),
+    ],
+)
+def test_a_signal_cleans_up_with_one_line_and_a_second_does_not_stop_that(
+    number, code, line, tmp_path
+):
+    running = start(WAITING, tmp_path / "out")
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(number)
+    assert running.stdout.readline() == "cleaning\n"
+    for again in cli.SIGNALS:
+        running.send_signal(again)
+    _, stderr = running.communicate(timeout=20)
+    assert (running.returncode, stderr) == (code, line)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
-    (tmp_path / ".out.partial").mkdir()
-    (tmp_path / ".out.partial" / "old").touch()
-    (tmp_path / "out").mkdir()  # empty, as DVC leaves it
-    with cli.atomic_output(tmp_path / "out") as draft:
-        draft.mkdir()
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert not list((tmp_path / "out").iterdir())
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    body = 'os.kill(os.getpid(), signal.SIGHUP); (draft / "whole").touch()'
+    ignoring = start(
+        body, tmp_path / "out", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    assert ignoring.communicate(timeout=20)[1] == ""
+    assert ignoring.returncode == 0
+    assert (tmp_path / "out" / "whole").exists()
 
 
-def test_a_file_takes_the_place_of_an_empty_folder(tmp_path):
-    (tmp_path / "out").mkdir()
-    with cli.atomic_output(tmp_path / "out") as draft:
-        draft.write_text("done")
-    assert (tmp_path / "out").read_text() == "done"
+def test_output_that_nobody_reads_is_no_traceback(tmp_path):
+    for body in ('print("x" * 100_000)', 'print("x" * 100)'):
+        reader, writer = os.pipe()
+        os.close(reader)
+        running = start(body, tmp_path / "out", stdout=writer)
+        os.close(writer)
+        assert running.communicate(timeout=20)[1] == ""
+        assert running.returncode == 141
 
 
-def test_places_that_cannot_be_written_are_named(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    for place in (tmp_path / "file" / "below", tmp_path / "file"):
-        with (
-            pytest.raises(InputError, match="cannot be written"),
-            cli.atomic_output(place) as draft,
-        ):
-            draft.mkdir()
-    assert (tmp_path / "file").read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+def test_a_standard_output_that_is_full_is_told(tmp_path):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        running = start('print("x")', tmp_path / "out", stdout=full)
+        stderr = running.communicate(timeout=20)[1]
+    assert stderr == "error: the standard output cannot be written: No space left on device.\n"
+    assert running.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ((errno.ENOENT, "No such file", "in/a.npy"), r"in/a\.npy cannot be read: No such file"),
+        ((errno.EROFS, "Read-only", "in/a.npy"), r"in/a\.npy cannot be written: Read-only"),
+        ((errno.ENOSPC, "No space", "in/a.npy"), r"in/a\.npy cannot be written: No space.*Make ro"),
+        ((errno.EACCES, "Denied", "in/x.nbi"), r"x\.nbi, of Numba's cache, .*NUMBA_CACHE_DIR"),
+        ((errno.EACCES, "Denied", "{tmp}/x"), r"/x cannot be used: Denied.*TMPDIR"),
+        (
+            (errno.EIO, "Input/output error"),
+            r"Input/output error; the system names no file. Free now: ",
+        ),
+    ],
+)
+def test_an_error_of_the_system_names_its_file_and_side(error, told, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    number, reason, *file = error
+
+    def main():
+        raise OSError(number, reason, *[name.format(tmp=tmp_path) for name in file])
+
+    with pytest.raises(SystemExit, match=rf"^error: .*{told}"):
+        cli.run(main)
+
+
+def test_a_full_disk_is_named(monkeypatch, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    error = OSError(errno.ENOSPC, "No space left on device")
+    free = {tmp_path: 9 << 30, tmp_path / "tmp": 0}
+    monkeypatch.setattr(errors, "_free", lambda folder: free[folder])
+    told = errors.describe(error, tmp_path / "out" / "below")
+    assert f"Full: the disk of {tmp_path}/tmp (for temporary files, TMPDIR)." in told
+    free |= {tmp_path: 0, tmp_path / "tmp": 9 << 30}
+    told = errors.describe(error, tmp_path / "out")
+    assert f"Full: the disk of {tmp_path} (where {tmp_path}/out lies)." in told
+    free |= {tmp_path: 9 << 30}
+    told = errors.describe(error, tmp_path / "out")
+    assert f"9,664 MB in {tmp_path} (where {tmp_path}/out lies), 9,664 MB in" in told
+    assert "Look at quotas, at `ulimit -f`" in told
 
 
 def test_an_output_that_is_an_input_is_refused(tmp_path, monkeypatch):
@@ -91,14 +186,3 @@ def test_an_output_that_is_an_input_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"run\.json is named twice"):
         cli.run(lambda: (tmp_path / "run.json").unlink())
     assert (tmp_path / "run.json").exists()
-
-
-def test_a_folder_that_holds_something_is_refused(tmp_path):
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "mine").touch()
-    with (
-        pytest.raises(InputError, match=r"docs is not empty"),
-        cli.atomic_output(tmp_path / "docs"),
-    ):
-        pass
-    assert (tmp_path / "docs" / "mine").exists()

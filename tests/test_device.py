@@ -39,6 +39,15 @@ def test_the_same_gpu_whatever_its_number_is_taken_once(tmp_path):
     assert device.free_gpu(["b", "a"], [5, 9], tmp_path) == 0  # another CUDA_VISIBLE_DEVICES
 
 
+def test_a_user_without_a_name_has_gpus_too(tmp_path, monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert device.free_gpu(["a"], [9], tmp_path) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [f"reid-{os.getuid()}-a.lock"]
+
+
 @pytest.fixture
 def two_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

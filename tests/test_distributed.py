@@ -2,17 +2,19 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import yaml
 from torch import distributed as torch_distributed
 
-from reid.runtime import cli, distributed
+from reid.runtime import cli, distributed, outputs
 from reid.runtime.errors import InputError
-from tests.conftest import run_stage
+from tests.conftest import longer, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -186,26 +188,89 @@ def test_shares_are_unbroken_and_alike(monkeypatch):
 
 
 def test_the_second_process_writes_into_the_draft_and_leaves_the_rest_to_the_first(
-    second, tmp_path
+    second, tmp_path, monkeypatch
 ):
-    (tmp_path / ".out.partial").mkdir()
-    (tmp_path / ".out.partial" / "of the first").touch()
+    monkeypatch.setattr(distributed, "broadcast", lambda text: ".out.0.partial")
+    (tmp_path / ".out.0.partial").mkdir()
+    (tmp_path / ".out.0.partial" / "of the first").touch()
     with distributed.shared_output(tmp_path / "out") as draft:
         (draft / "of the second").touch()
-    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
-    assert len(list((tmp_path / ".out.partial").iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [".out.0.partial"]
+    assert len(list((tmp_path / ".out.0.partial").iterdir())) == 2
 
 
 def test_a_process_that_fails_removes_the_draft_but_tells_first(second, tmp_path, monkeypatch):
     at_exit = []
     monkeypatch.setattr(distributed.atexit, "register", lambda *call: at_exit.append(call))
-    (tmp_path / ".out.partial").mkdir()
+    monkeypatch.setattr(distributed, "broadcast", lambda text: ".out.0.partial")
+    (tmp_path / ".out.0.partial").mkdir()
     with pytest.raises(InputError, match="broken"), distributed.shared_output(tmp_path / "out"):
         raise InputError("broken")
-    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
+    assert [path.name for path in tmp_path.iterdir()] == [".out.0.partial"]
     for function, *arguments in at_exit:
         function(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_processes_are_refused_an_output_that_another_run_is_writing(
+    finished, small_steps, tmp_path
+):
+    with outputs.lock(tmp_path / "out"):
+        arguments = finished / "features", tmp_path / "out", "--params", small_steps
+        done = start("distances", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1
+    assert f"out is being written by process {os.getpid()} on " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGKILL, -9)])
+def test_a_signal_to_the_launcher_ends_all_processes(number, code, finished, params, tmp_path):
+    settings = longer(params, 60.0, tmp_path / "params.yaml")
+    cell = ("--dataset", "synthetic", "--loss", "ls", "--seed", "0", "--params", str(settings))
+    command = [sys.executable, "-m", "stages.train", finished / "data/train", tmp_path / "out"]
+    running = subprocess.Popen(
+        [*map(str, command), *cell],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "REID_PROCESSES": "2",
+            "DVC_ROOT": str(tmp_path),
+        },
+    )
+    while not any(".partial" in path.name for path in tmp_path.iterdir()):
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, stderr = running.communicate(timeout=60)  # until all have closed it
+    assert running.returncode == code
+    assert "Traceback" not in stderr
+    assert ("SIGHUP: all processes have ended" in stderr) == (number == signal.SIGHUP)
+    assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml", "unfinished"}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc', wanted a whole number"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK is '-1', wanted a whole number"),
+        ({"LOCAL_RANK": ""}, "LOCAL_RANK is '', wanted a whole number"),
+        ({"WORLD_SIZE": "0"}, "wanted ranks from 0, below the count"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2 and WORLD_SIZE is 2, wanted ranks from 0"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2 and RANK, MASTER_ADDR, MASTER_PORT is missing"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "99999"},
+            "process 0 cannot meet the others at localhost:99999",
+        ),
+    ],
+)
+def test_variables_of_torchrun_that_make_no_sense_are_named(values, told, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["stage"])
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=f"error: .*{told}"):
+        distributed.run(pytest.fail)
 
 
 @pytest.mark.parametrize(

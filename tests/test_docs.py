@@ -100,6 +100,7 @@ NOT_RUN = {
     "pip install pre-commit": NETWORK,
     "pre-commit install": NETWORK,
     "python docs/contact_sheet.py": "draws over docs/people.jpg",
+    "dvc cache dir --local /disk/cache": "a folder of another disk",
     "dvc exp show": "only shows",
     "dvc plots show": "only shows",
     "dvc exp run report -S loss=ls -S +datasets.synthetic.train.margin=0.5": LONG,

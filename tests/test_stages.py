@@ -2,9 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +17,10 @@ import yaml
 from reid.arrays.names import COLUMNS
 from reid.losses import LossSettings
 from reid.results.metrics import EvaluateSettings
-from reid.runtime import config
+from reid.runtime import config, outputs
 from reid.runtime.errors import InputError
 from reid.runtime.settings import make
-from tests.conftest import run_stage
+from tests.conftest import ROOT, run_stage
 
 STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
 
@@ -288,3 +292,50 @@ def test_the_metric_is_the_datasets_and_not_a_losss(params):
     entry = config.entry(params, "losses", "ls") | {"evaluate": {"metric": "cuhk03"}}
     with pytest.raises(InputError, match=r"losses\.ls\.evaluate"):
         make(LossSettings, entry, "losses.ls")
+
+
+def test_a_second_run_of_a_stage_on_one_output_is_refused(finished, params_file, tmp_path):
+    folders = (finished / "features", finished / "distances", tmp_path / "out")
+    with outputs.lock(tmp_path / "out"):
+        code = run_stage("rerank", *folders, "--params", params_file)
+    assert f"out is being written by process {os.getpid()} on " in code
+    assert run_stage("rerank", *folders, "--params", params_file) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_work(finished, params_file, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "away").symlink_to(tmp_path / "unmounted" / "disk")
+    folders = (finished / "features", finished / "distances")
+    for name, told in (("file", "a folder is to be written"), ("away/out", "Mount its disk")):
+        code = run_stage("rerank", *folders, tmp_path / name, "--params", params_file)
+        assert told in code
+    folders = (*folders, finished / "reranked", "/dev/full", "--params", params_file)
+    assert "neither a file nor a folder" in run_stage("evaluate", *folders)
+    assert Path("/dev/full").is_char_device()
+
+
+def test_prepare_leaves_nothing_after_a_signal_and_the_next_run_clears_up_after_a_kill(tmp_path):
+    command = [sys.executable, "-m", "stages.prepare", "synthetic", tmp_path / "out"]
+    for number, left in ((signal.SIGKILL, 2), (signal.SIGTERM, 0)):
+        before = set(tmp_path.rglob("*.jpg"))
+        running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        while not set(tmp_path.rglob("*.jpg")) - before:
+            time.sleep(0.01)
+        running.send_signal(number)
+        stderr = running.communicate()[1]
+        assert len(list(tmp_path.iterdir())) == left  # the lock's file, and what was drawn
+    assert running.returncode == 143
+    assert stderr.splitlines()[-1] == "SIGTERM: nothing was written"
+    assert "Traceback" not in stderr
+
+
+def test_make_says_what_a_download_without_git_lacks(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "-C", tmp_path, "repository"]
+    outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=outside)
+    assert done.returncode == 2
+    assert "Type 'git init && git add . && git commit -m start'" in done.stderr
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    assert subprocess.run(command, capture_output=True, env=outside).returncode == 0

@@ -4,7 +4,12 @@ evaluation can use.
 
 import dataclasses
 import hashlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,12 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.datasets.synthetic import benchmark
+from reid.datasets.synthetic import benchmark, reader
 from reid.datasets.synthetic.people import dress
 from reid.datasets.synthetic.picture import draw_shot
 from reid.datasets.synthetic.reader import draw
 from reid.runtime import settings
 from reid.runtime.errors import InputError
+from tests.conftest import ROOT
 
 SETTINGS = benchmark.SyntheticSettings(
     reader="synthetic", seed=3, train_people=4, test_people=3, images_per_camera=1.5,
@@ -50,6 +56,46 @@ def _checksums(folder: Path) -> dict[str, str]:
 def test_two_workers_give_the_same_bytes_as_one(folder, tmp_path):
     draw(SETTINGS, tmp_path, workers=2)
     assert _checksums(tmp_path) == _checksums(folder)
+
+
+def killed(chunk):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_draw_chunk", killed)
+    with pytest.raises(InputError, match=r"a process that draws .* was killed, .* run .* again"):
+        draw(SETTINGS, tmp_path, workers=2)
+
+
+def asleep(chunk):
+    (chunk[1] / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def test_processes_end_with_the_one_that_started_them_even_if_that_is_killed(tmp_path):
+    code = (
+        "import pathlib, sys; from tests import test_synthetic as t; "
+        "t.reader._draw_chunk = t.asleep; t.draw(t.SETTINGS, pathlib.Path(sys.argv[1]), 1 + 1)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    while not (pids := [int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()]):
+        time.sleep(0.01)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(pid):
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text("utf-8")  # zombies have ended
+    except OSError:
+        return False
 
 
 def test_another_seed_draws_other_images(folder, tmp_path):

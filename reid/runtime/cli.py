@@ -1,21 +1,48 @@
-"""How every command starts and ends: errors in one paragraph, outputs whole or not at all."""
+"""How every command starts and ends: errors in one paragraph, signals in one line, outputs whole or
+not at all.
+"""
 
 import os
-import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, describe
+from reid.runtime.outputs import atomic as atomic_output
+
+__all__ = [
+    "atomic_output",
+    "call",
+    "command_name",
+    "exit_codes",
+    "flush",
+    "not_of_torchrun",
+    "run",
+    "under_torchrun",
+]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # numbers
+
+
+class Ended(SystemExit):
+    """A signal has ended the command, which cleans up on the way out; `code` is 128 and its
+    number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
 
 
 def run(main: Callable[[], None]) -> None:
     """Call the `main` of a command that runs in one process.
 
-    Exits with 1 and one paragraph on bad input, and with 130 when interrupted. Stages that several
-    processes share out start by `distributed.run`.
+    Exits with 1 and one paragraph on bad input, and with 128 and a signal's number after one.
+    Stages that several processes share out start by `distributed.run`.
     """
     with exit_codes():
         if under_torchrun():
@@ -28,14 +55,76 @@ def run(main: Callable[[], None]) -> None:
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn an InputError into its text and exit code 1, and an interrupt into exit code 130."""
+    """Turn an InputError, and the system's errors, into their text and exit code 1, and SIGINT,
+    SIGTERM and SIGHUP into exit codes 130, 143 and 129.
+    """
     try:
-        yield
+        with _ending_by_signals():
+            check_torchrun()
+            yield
+            flush()
     except InputError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        sys.exit(130)
+        _leave(signal.SIGINT)
+    except Ended as ended:
+        _leave(ended.signal)
+    except OSError as error:
+        flush(isinstance(error, BrokenPipeError))
+        sys.exit(f"error: {' '.join(describe(error).split())}")
+
+
+@contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Let signals end the block by `Ended`; one that is ignored, as SIGHUP under nohup, stays so.
+
+    After the first the others are ignored, to the process's end: cleaning up is not to be stopped.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    listened = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
+    came = []
+
+    def end(number: int, frame: object) -> None:
+        for other in listened:
+            signal.signal(other, signal.SIG_IGN)
+        came.append(number)
+        raise Ended(number)
+
+    for number in listened:
+        signal.signal(number, end)
+    try:
+        yield
+    except BaseException:
+        if came:  # cleaning up may have failed, as a progress bar does whose terminal is closed
+            raise Ended(came[0]) from None
+        raise
+    finally:
+        for number in listened:
+            if signal.getsignal(number) is end:
+                signal.signal(number, before[number])
+
+
+def _leave(number: int) -> None:
+    """Exit as shells expect after a signal; of torchrun's processes the launcher tells."""
+    name = "interrupted" if number == signal.SIGINT else signal.Signals(number).name
+    if not under_torchrun():
+        with suppress(OSError):
+            print(f"{name}: nothing was written", file=sys.stderr)
+    sys.exit(128 + number)
+
+
+def flush(is_broken: bool = False) -> None:
+    """Write out what was printed. Exits in silence where nobody reads it, as after `| head`."""
+    try:
+        if is_broken:
+            raise BrokenPipeError
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again at its end
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + signal.SIGPIPE)
+        sys.exit(f"error: the standard output cannot be written: {error.strerror}.")
 
 
 def call(main: Callable[[], None], group: AbstractContextManager | None = None) -> None:
@@ -58,6 +147,26 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
+def check_torchrun() -> None:
+    """Raise InputError when a variable that torchrun sets is there and makes no sense."""
+    values = {name: os.environ[name] for name in TORCHRUN if name in os.environ}
+    for name, value in values.items():
+        if not (value.isascii() and value.isdecimal() and len(value) < 10):
+            raise not_of_torchrun(f"{name} is {value[:100]!r}, wanted a whole number", name)
+    for number, count in (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+        if int(values.get(number, 0)) >= int(values.get(count, 1)) and count in values:
+            got = f"{number} is {values.get(number, 'missing')} and {count} is {values[count]}"
+            raise not_of_torchrun(f"{got}, wanted ranks from 0, below the count", count)
+
+
+def not_of_torchrun(what: str, name: str) -> InputError:
+    """Return the error for environment variables that torchrun cannot have set."""
+    return InputError(
+        f"environment variables: {what}. Start the command by torchrun, which sets them, or, for "
+        f"one process, `unset {name}`."
+    )
+
+
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the line of code, in the first of several processes."""
     if os.environ.get("RANK", "0") == "0":
@@ -72,65 +181,3 @@ def _refuse_the_same_path_twice(arguments: list[str]) -> None:
         raise InputError(
             f"{twice[0]} is named twice: what is read and what is written must be different places."
         )
-
-
-@contextmanager
-def atomic_output(output: str | Path) -> Iterator[Path]:
-    """Yield a draft beside `output`, a file or folder to be, that replaces it when all went well.
-
-    Raises InputError when writing fails, and when `output` is a folder that holds something: DVC
-    removes a stage's old outputs itself, and others are not ours to delete.
-    """
-    output = Path(output)
-    refuse_full_folder(output)
-    draft = draft_of(output)
-    try:
-        start_draft(draft)
-        yield draft
-        finish_draft(draft, output)
-    except OSError as error:
-        remove(draft)
-        raise cannot_write(output, error) from error
-    except BaseException:
-        remove(draft)
-        raise
-
-
-def refuse_full_folder(output: Path) -> None:
-    """Raise InputError when `output` is a folder that is not empty."""
-    if output.is_dir() and any(output.iterdir()):
-        raise InputError(
-            f"the output folder {output} is not empty: name another, or remove it first."
-        )
-
-
-def draft_of(output: Path) -> Path:
-    """Return the path beside `output` that is written to until all is done."""
-    return output.with_name(f".{output.name}.partial")
-
-
-def start_draft(draft: Path) -> None:
-    """Make the draft's folder, and remove what an earlier process has left of it."""
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    remove(draft)
-
-
-def finish_draft(draft: Path, output: Path) -> None:
-    """Move a draft to the place of `output`, in one step."""
-    if output.is_dir():
-        output.rmdir()
-    os.replace(draft, output)
-
-
-def cannot_write(output: Path, error: OSError) -> InputError:
-    """Return the error to raise when `output` cannot be written."""
-    return InputError(f"{output} cannot be written: {error}. Name another place, or make room.")
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder as far as it is there; other processes may be removing it too."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()

@@ -1,7 +1,6 @@
 """Where tensors are computed with: which GPU, or the CPU."""
 
 import functools
-import getpass
 import os
 import platform
 import tempfile
@@ -83,9 +82,10 @@ def free_gpu(names: Sequence[str], free_memory: Sequence[int], folder: Path) -> 
     Taken is one whose lock file in `folder` another process of this user holds; ours is held until
     this process ends. Where all are taken, the one with most free memory is shared.
     """
+    # of this user: by number, for not every user has a name
     ordered = sorted(range(len(names)), key=lambda gpu: -free_memory[gpu])
     for gpu in ordered:
-        lock = FileLock(folder / f"reid-{getpass.getuser()}-{names[gpu]}.lock", timeout=0)
+        lock = FileLock(folder / f"reid-{os.getuid()}-{names[gpu]}.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:

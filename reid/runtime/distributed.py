@@ -9,9 +9,10 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +21,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from reid.runtime import cli
+from reid.runtime import cli, outputs
 from reid.runtime.errors import InputError
 
 TIMEOUT = timedelta(days=2)  # of the slowest process; one that has ended is noticed
 GRACE_SECONDS = 5  # until torchrun, once it learns that one has failed, stops the others
 VISIBLE_SECONDS = 60  # until a network's file system shows every host a new file
+NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # of several processes' environment
 Item = TypeVar("Item")
 
 
@@ -65,7 +67,7 @@ def _start_processes(main: Callable[[], None]) -> None:
         return
     threads = max((os.cpu_count() or 1) // int(wanted), 1)
     launch = [sys.executable, "-m", "reid.runtime.launch", wanted, cli.command_name(main)]
-    sys.stdout.flush()
+    cli.flush()
     os.execve(
         sys.executable,
         [*launch, *sys.argv[1:]],
@@ -83,15 +85,35 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
-    signal.signal(signal.SIGTERM, _stop)
-    store, number, processes = next(dist.rendezvous("env://"))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(
-        backend, store=store, rank=number, world_size=processes, timeout=TIMEOUT
-    )
+    store = _join()
+    threading.Thread(target=_end_with_the_launcher, args=(os.getppid(),), daemon=True).start()
     with _report_once(dist.PrefixStore("reported", store)):
         yield
     dist.destroy_process_group()
+
+
+def _join() -> dist.Store:
+    """Meet the other processes. Raises InputError where that fails."""
+    missing = [name for name in NEEDED if name not in os.environ]
+    if missing:
+        raise cli.not_of_torchrun(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and {', '.join(missing)} is missing",
+            "WORLD_SIZE",
+        )
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, number, processes = next(dist.rendezvous("env://"))
+        dist.init_process_group(
+            backend, store=store, rank=number, world_size=processes, timeout=TIMEOUT
+        )
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(
+            f"process {os.environ['RANK']} cannot meet the others at {where} (MASTER_ADDR, "
+            f"MASTER_PORT): {str(error).splitlines()[0][:300]}. Start all by torchrun, with an "
+            "address that every host reaches and a port that is free."
+        ) from None
+    return store
 
 
 def barrier() -> None:
@@ -128,29 +150,49 @@ def shard(items: Sequence[Item]) -> Sequence[Item]:
 def shared_output(output: str | Path) -> Iterator[Path]:
     """Yield one draft beside `output` to all processes; rank 0 moves it when all are done.
 
-    Raises InputError as `cli.atomic_output` does.
+    Raises InputError as `outputs.atomic` does.
     """
     if world_size() == 1:
-        with cli.atomic_output(output) as draft:
+        with outputs.atomic(output) as draft:
             yield draft
         return
-    output = Path(output)
-    cli.refuse_full_folder(output)
-    draft = cli.draft_of(output)
-    try:
-        if rank() == 0:
-            cli.start_draft(draft)
-        barrier()
+    path = outputs.resolve(output)
+    stack = ExitStack()
+    # at exit: a rank that misses its file must not report that before this one its error
+    atexit.register(stack.close)
+    draft = _start_draft(path, stack)
+    with outputs.explained(path, draft):
         yield draft
         barrier()
         if rank() == 0:
-            cli.finish_draft(draft, output)
-    except BaseException as error:
-        # at exit: a rank that misses its file must not report that before this one its error
-        atexit.register(cli.remove, draft)
-        if isinstance(error, OSError):
-            raise cli.cannot_write(output, error) from error
-        raise
+            outputs.move(draft, path)
+    atexit.unregister(stack.close)
+    if rank() == 0:
+        stack.close()
+
+
+def _start_draft(path: Path, stack: ExitStack) -> Path:
+    """Lock `path` on rank 0 until `stack` is closed, and return the draft that all write to, which
+    closing it removes.
+    """
+    if rank() == 0:
+        stack.enter_context(outputs.lock(path))
+        draft = stack.enter_context(outputs.draft(path))
+        outputs.check(path)
+        broadcast(draft.name)
+        return draft
+    draft = path.with_name(broadcast(""))
+    stack.callback(outputs.remove, draft)
+    return draft
+
+
+def broadcast(text: str) -> str:
+    """Return rank 0's text at every rank."""
+    if world_size() == 1:
+        return text
+    texts = [text]
+    dist.broadcast_object_list(texts, src=0, device=torch.device("cpu"))
+    return texts[0]
 
 
 def create_shared_folder(folder: Path, create: Callable[[], object] | None = None) -> None:
@@ -189,9 +231,11 @@ def _is_listed(file: Path) -> bool:
         return False
 
 
-def _stop(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not to be stopped too
-    raise SystemExit(128 + signal.SIGTERM)
+def _end_with_the_launcher(launcher: int) -> None:
+    """Stop this process, as by SIGTERM, when torchrun has been killed."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

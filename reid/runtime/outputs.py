@@ -1,17 +1,119 @@
-"""Outputs complete or not at all: one run at a time writes a draft of its own, then moves it."""
+"""Outputs complete or not at all: one run at a time writes a draft of its own, then moves it.
 
+Nothing but a plain file or an empty folder is ever replaced, and what cannot be written is told
+before the work starts.
+"""
+
+import errno
+import fcntl
 import os
 import platform
+import re
 import secrets
 import shutil
+import stat
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from reid.runtime.errors import InputError, describe
 
-from reid.runtime.errors import InputError
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a file system that has none
+MOUNTS = Path("/proc/self/mountinfo")  # Linux alone has it
+
+
+@contextmanager
+def atomic(output: str | Path, is_file: bool = False) -> Iterator[Path]:
+    """Yield a draft beside `output`, a folder to be (or a file), that replaces it at the end.
+
+    A link is followed. Raises InputError before the work when `output` is something else than a
+    plain file or an empty folder, cannot be written, or is being written by another process.
+    """
+    path = resolve(output, is_file)
+    with lock(path), draft(path) as own, explained(path, own):
+        check(path, is_file)  # again: the process that had the lock before may have written it
+        yield own
+        move(own, path)
+
+
+def resolve(output: str | Path, is_file: bool = False) -> Path:
+    """Return the path that `output` leads to, its links followed.
+
+    Raises InputError when it cannot become a folder (or a file).
+    """
+    try:
+        path = _follow(Path(output).absolute())
+        check(path, is_file)
+        with suppress(FileNotFoundError):  # its name is longer than the output's
+            _draft_name(path, "0" * 8).lstat()
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        raise _unusable(output, getattr(error, "strerror", None) or error) from None
+    return path
+
+
+def _follow(output: Path) -> Path:
+    """Follow links, also those in the middle; one that dangles leads to a place to be made, if
+    the folder around that is there, and else to a disk that is not mounted.
+    """
+    for place in [output, *output.parents]:
+        target = Path(os.path.realpath(place)) if place.is_symlink() else place
+        if target != place and not target.exists() and not target.parent.is_dir():
+            raise InputError(
+                f"{output} cannot be written: the link {place} leads to {target}, and "
+                f"{target.parent} is not there. Mount its disk, or make the link anew."
+            )
+    path, project = Path(os.path.realpath(output)), Path.cwd()
+    if "DVC_STAGE" in os.environ and output.is_relative_to(project) > path.is_relative_to(project):
+        raise InputError(
+            f"{output} lies in {path} by a link, which DVC does not follow: it would fail after "
+            "the work. Let `dvc cache dir` name a folder on that disk, and remove the link."
+        )
+    return path
+
+
+def check(path: Path, is_file: bool = False) -> None:
+    """Raise InputError when `path`, without links, is there and may not be replaced by a folder
+    (or a file).
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if _is_mount_point(path):
+        raise _unusable(path, "it is a mount point, which cannot be replaced", "a place below it")
+    if stat.S_ISDIR(mode) and any(path.iterdir()):
+        raise InputError(
+            f"the output folder {path} is not empty: name another, or remove it first."
+        )
+    if is_file and stat.S_ISDIR(mode):
+        raise _unusable(path, "it is a folder, and a file is to be written")
+    if not is_file and stat.S_ISREG(mode):
+        raise _unusable(path, "it is a file, and a folder is to be written")
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise _unusable(
+            path, "it is neither a file nor a folder, but a device, pipe or broken link"
+        )
+    if stat.S_ISREG(mode) and not mode & stat.S_IWUSR:
+        raise _unusable(path, "it is write-protected, as files of DVC's cache are")
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at `path`; `os.path.ismount` misses files and folders of the
+    same disk, as containers mount them.
+    """
+    escaped = "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in str(path))
+    lines = []
+    with suppress(OSError):
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    return os.path.ismount(path) or any(line.split(" ")[4] == escaped for line in lines)
+
+
+def _unusable(output: str | Path, reason: object, instead: str = "another place") -> InputError:
+    text = str(output).replace("\0", "\\0")
+    shown = text if len(text) <= 300 else f"{text[:300]}..."
+    return InputError(f"{shown} cannot be written: {reason}. Name {instead}.")
 
 
 @contextmanager
@@ -19,14 +121,49 @@ def lock(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock file beside `path`, a file or folder to be, which one process has at a time.
 
     Where another has it, raises InputError that names it, or with `wait` says so and waits. The
-    lock file is removed at the end.
+    lock file is removed at the end. A file system without locks is warned of: drafts of their own
+    still keep two runs apart there.
     """
     file = path.with_name(f".{path.name}.lock")
-    held = FileLock(file, timeout=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        held.acquire()
-    except Timeout:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquire(path, file, wait)
+    except OSError as error:
+        raise _unusable(path, f"{error.strerror or error}: {error.filename or file}") from None
+    try:
+        with suppress(OSError):  # a full disk
+            os.truncate(held, 0)
+            os.write(held, f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        if _is_at(held, file):
+            with suppress(OSError):
+                file.unlink()
+        os.close(held)
+
+
+def _acquire(path: Path, file: Path, wait: bool) -> int:
+    """Return the descriptor of the lock file, once it is locked.
+
+    The holder before removes its file: one that was opened then is no longer there, and the lock
+    is tried anew, so that two never hold it.
+    """
+    while True:
+        held = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _flock(path, file, held, wait)
+        except BaseException:
+            os.close(held)
+            raise
+        if _is_at(held, file):
+            return held
+        os.close(held)
+
+
+def _flock(path: Path, file: Path, held: int, wait: bool) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         holder = _holder(file)
         if not wait:
             raise InputError(
@@ -34,13 +171,31 @@ def lock(path: Path, wait: bool = False) -> Iterator[None]:
                 "output."
             ) from None
         print(f"waiting for {holder}, which is writing {path}", file=sys.stderr)
-        held.acquire(timeout=-1)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        warnings.warn(
+            f"the file system of {path.parent} has no locks ({error.strerror}): start no second "
+            f"run that writes {path}.",
+            stacklevel=2,
+        )
+
+
+def _holder(file: Path) -> str:
+    """Say who has a lock file, as the holder has written into it."""
     try:
-        file.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-        held.release()
+        return file.read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, ValueError):
+        return "another process"
+
+
+def _is_at(held: int, file: Path) -> bool:
+    """Whether the open file `held` is the one that has its name now."""
+    try:
+        return os.path.samestat(os.fstat(held), file.stat())
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -49,13 +204,47 @@ def draft(path: Path) -> Iterator[Path]:
 
     Call it within `lock(path)`: drafts that killed processes left are removed too.
     """
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        remove(left)
-    own = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    of_path = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    for left in path.parent.iterdir():
+        if of_path.fullmatch(left.name):
+            remove(left)
+    own = _draft_name(path, secrets.token_hex(4))
     try:
         yield own
     finally:
         remove(own)
+
+
+def _draft_name(path: Path, token: str) -> Path:
+    return path.with_name(f".{path.name}.{token}.partial")
+
+
+@contextmanager
+def explained(path: Path, own: Path) -> Iterator[None]:
+    """Raise InputError for the system's errors in writing the draft `own` of `path`, and for a full
+    disk; others pass.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of the standard output
+        raise
+    except OSError as error:
+        file = None if isinstance(error.filename, int | None) else Path(os.fsdecode(error.filename))
+        if file is None:
+            if sys.stdout:
+                sys.stdout.flush()  # fails again where it was what failed
+            raise InputError(describe(error, path)) from error
+        if file.is_relative_to(own) or file == path:
+            raise _unusable(path, error.strerror or error, "another place, or make room") from error
+        raise
+
+
+def move(own: Path, path: Path) -> None:
+    """Move a draft to its place in one step. Raises InputError as `check` does."""
+    check(path, is_file=not own.is_dir())
+    if path.is_dir():
+        path.rmdir()
+    os.replace(own, path)
 
 
 def remove(path: Path) -> None:
@@ -65,11 +254,3 @@ def remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
-
-
-def _holder(file: Path) -> str:
-    """Say who has a lock file, as the holder has written into it."""
-    try:
-        return file.read_text(encoding="utf-8").strip() or "another process"
-    except (OSError, ValueError):
-        return "another process"

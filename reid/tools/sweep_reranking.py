@@ -126,7 +126,7 @@ def main() -> None:
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
     if args.out:
         with (
-            cli.atomic_output(args.out) as out,
+            cli.atomic_output(args.out, is_file=True) as out,
             out.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, rows[0])

@@ -1,22 +1,24 @@
 """Checkpoints of an unfinished training run: when to save one, and its file.
 
-A file is complete or not there: it is written beside its place and moved there.
+A file is complete or not there: it is written beside its place and moved there. One run at a time
+has it, by its lock: another that would be the same run waits, as two queued experiments that train
+the same cell do.
 """
 
 import os
 import pickle
-import platform
 import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from reid.runtime import distributed
+from reid.runtime import distributed, outputs
 from reid.runtime.errors import InputError
 from reid.runtime.settings import NonNegative, settings_class
 from reid.training.stop_requests import Stopped, StopRequests
@@ -68,36 +70,30 @@ class CheckpointFile:
         if self.is_writer:
             os.replace(self.path, renamed)
 
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the file's lock, and wait, saying so, while another process has it."""
+        return outputs.lock(self.path, wait=True) if self.is_writer else nullcontext()
+
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state in one piece. Raises InputError when there is no room."""
-        draft = self.path.with_name(f".{self.path.stem}.{platform.node()}.{os.getpid()}.partial")
+        """Write the state in one piece, within `lock`. Raises InputError when there is no room."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(draft, "wb") as opened:
-                torch.save(state, opened)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.replace(draft, self.path)
+            with outputs.draft(self.path) as draft:
+                with open(draft, "wb") as opened:
+                    torch.save(state, opened)
+                    opened.flush()
+                    os.fsync(opened.fileno())
+                outputs.move(draft, self.path)
         except (OSError, RuntimeError) as error:
-            draft.unlink(missing_ok=True)
             raise InputError(
                 f"the checkpoint cannot be saved to {self.path}: {error}. Make room there; the "
                 "last one that was saved is kept."
             ) from None
 
     def remove(self) -> None:
-        """Remove the file: the run has ended, or diverged. Drafts of killed processes of this
-        machine go too.
-
-        Another process may be at the same run, as when two queued experiments train the same cell:
-        its draft stays.
-        """
-        if not self.is_writer:
-            return
-        self.path.unlink(missing_ok=True)
-        for draft in self.path.parent.glob(f".{self.path.stem}.{platform.node()}.*.partial"):
-            if not _is_alive(int(draft.suffixes[-2][1:])):
-                draft.unlink(missing_ok=True)
+        """Remove the file: the run has ended, or diverged."""
+        if self.is_writer:
+            outputs.remove(self.path)
 
     def of_other_runs(self) -> list[Path]:
         """List the checkpoints beside this one, of other runs that have not ended."""
@@ -170,13 +166,3 @@ class NoCheckpoints:
 
     def remove(self) -> None:
         """Remove nothing."""
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

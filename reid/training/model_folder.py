@@ -4,6 +4,7 @@ training.json and made_by.json.
 
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -39,13 +40,16 @@ def train(
     _warn_of_other_runs(file)
     title = f"training {name}"
     bar = tqdm(desc=title, total=settings.train.epochs, unit="epoch", disable=not is_first)
-    with distributed.shared_output(out) as draft, stop_requests.listening(), bar:
-        distributed.create_shared_folder(draft)
-        data = batches.decode(split, settings.model, settings.train.crop)
-        run = loop.train(data, settings, checkpoints, _reporter(bar, title))
-        if is_first:
-            write(draft, run, split)
-    checkpoints.remove()
+    with ExitStack() as until_removed:
+        with distributed.shared_output(out) as draft, bar:
+            until_removed.enter_context(file.lock())
+            distributed.create_shared_folder(draft)
+            with stop_requests.listening():
+                data = batches.decode(split, settings.model, settings.train.crop)
+                run = loop.train(data, settings, checkpoints, _reporter(bar, title))
+                if is_first:
+                    write(draft, run, split)
+        checkpoints.remove()
 
 
 def write(folder: Path, run: Run, split: Split) -> None:

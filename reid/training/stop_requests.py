@@ -1,10 +1,10 @@
-"""SIGINT and SIGTERM as requests to stop a training after its current step."""
+"""SIGINT, SIGTERM and SIGHUP as requests to stop a training after its current step."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -16,7 +16,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 
 class StopRequests:
-    """Remember the last SIGINT or SIGTERM in `signal`, 0 before there is one.
+    """Remember the last of SIGNALS in `signal`, 0 before there is one.
 
     `is_first` is whether this process is rank 0, which saves the checkpoint.
     """
@@ -27,13 +27,17 @@ class StopRequests:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within, let SIGINT and SIGTERM ask for a stop; a second SIGINT interrupts at once.
+        """Within, let SIGNALS ask for a stop; a second SIGINT interrupts at once.
 
-        A second SIGTERM changes nothing: schedulers send one to each process, and torchrun hands
-        on its own. Raises SystemExit for an error after a signal on another rank than 0: that has
-        saved the checkpoint and ended, and this rank has lost it.
+        A second SIGTERM or SIGHUP changes nothing: schedulers send one to each process, and
+        torchrun hands on its own. After a signal all are ignored from the end of the block on, so
+        that cleaning up is not stopped. Raises SystemExit for an error after a signal on another
+        rank than 0: that has saved the checkpoint and ended, and this rank has lost it.
         """
-        handlers = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        for number in SIGNALS:
+            if handlers[number] != signal.SIG_IGN:  # as SIGHUP is under nohup
+                signal.signal(number, self._remember)
         try:
             yield
         except RuntimeError:
@@ -42,7 +46,7 @@ class StopRequests:
             raise
         finally:
             for number, handler in handlers.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if self.signal else handler)
 
     def _remember(self, number: int, frame: object) -> None:
         self.signal = number

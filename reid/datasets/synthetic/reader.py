@@ -1,8 +1,13 @@
 """The built-in benchmark as a dataset: drawn into a folder by several processes, and read there."""
 
 import multiprocessing
+import os
 import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +20,7 @@ from reid.datasets.synthetic.picture import draw_shot
 from reid.runtime.errors import InputError
 
 CHUNK = 64  # images that a process draws at a time
+Chunk = tuple[SyntheticSettings, Path, list[Shot]]
 
 
 def read(folder: Path, settings: SyntheticSettings) -> Splits:
@@ -27,26 +33,34 @@ def draw(settings: SyntheticSettings, folder: Path, workers: int | None = None) 
     Market-1501's names.
 
     `workers` processes (None: one a core) share the work; the bytes are the same for any number.
-    Raises InputError when the folder already holds one of the three, or there is no worker.
+    Raises InputError when the folder already holds one of the three, there is no worker, or one is
+    killed.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers: got {workers}, wanted at least 1 process.")
     _make_folders(folder)
     shots = list_shots(settings)
     chunks = [(settings, folder, shots[at : at + CHUNK]) for at in range(0, len(shots), CHUNK)]
+    counts = map(_draw_chunk, chunks) if workers == 1 else _draw_by_processes(chunks, workers)
     with tqdm(total=len(shots), desc="drawing", unit="image") as bar:
-        if workers == 1:
-            for chunk in chunks:
-                bar.update(_draw_chunk(chunk))
-            return
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, spawn, _leave_interrupts_to_the_parent) as pool:
-            try:
-                for count in pool.map(_draw_chunk, chunks):
-                    bar.update(count)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        for count in counts:
+            bar.update(count)
+
+
+def _draw_by_processes(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
+    """Draw the chunks in `workers` processes, which end before this does; yield what each drew."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _end_with_the_parent) as pool:
+        try:
+            yield from pool.map(_draw_chunk, chunks)
+        except BrokenProcessPool:
+            raise InputError(
+                "a process that draws the benchmark was killed, maybe for want of memory: each "
+                "needs about 110 MB, and there is one for each core. Look at the system's log, "
+                "make room, and run the command again."
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _make_folders(folder: Path) -> None:
@@ -58,11 +72,19 @@ def _make_folders(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_with_the_parent() -> None:
+    """End this process when its parent has ended, however it did; leave interrupts to it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_watch_the_parent, daemon=True).start()
 
 
-def _draw_chunk(chunk: tuple[SyntheticSettings, Path, list[Shot]]) -> int:
+def _watch_the_parent() -> None:
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _draw_chunk(chunk: Chunk) -> int:
     """Draw some shots, dressing each person once, and return how many."""
     settings, folder, shots = chunk
     pid, person = None, None
