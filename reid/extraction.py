@@ -14,7 +14,7 @@ from reid.model import Network
 from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, settings_class
+from reid.runtime.settings import Count, Device, settings_class
 
 
 @settings_class
@@ -22,7 +22,7 @@ class ExtractSettings:
     """`extract` in params.yaml: images in a batch, and the device (auto, cpu or cuda)."""
 
     batch: Count
-    device: str
+    device: Device
 
 
 def extract(network: Network, split: Split, folder: Path, batch: int, device: torch.device) -> None:

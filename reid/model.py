@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, settings_class
+from reid.runtime.settings import Text, settings_class
 
 HEADS = {"avgpool", "fc", "classifier"}
 FAMILIES = (
@@ -45,12 +45,12 @@ class ModelSettings:
     `bnneck` puts a BatchNorm between the global feature and the classifier.
     """
 
-    trunk: str
-    last_layer: str
-    height: Annotated[int, Field(ge=32)]
-    width: Annotated[int, Field(ge=32)]
-    stripes: Count
-    weights: str
+    trunk: Text
+    last_layer: Text
+    height: Annotated[int, Field(ge=32, le=4096)]
+    width: Annotated[int, Field(ge=32, le=4096)]
+    stripes: Annotated[int, Field(ge=1, le=256)]
+    weights: Text
     last_stride: Literal[1, 2]
     bnneck: bool
 

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from reid.datasets.records import Reader, Record, SourceSettings, Splits
 from reid.runtime.errors import InputError
-from reid.runtime.settings import settings_class
+from reid.runtime.settings import Text, settings_class
 
 SPLITS = ("train", "query", "gallery")
 
@@ -14,7 +14,7 @@ SPLITS = ("train", "query", "gallery")
 class CsvSettings(SourceSettings):
     """file: the CSV's path, from the folder of the raw datasets."""
 
-    file: str
+    file: Text
 
 
 def read(folder: Path, settings: CsvSettings) -> Splits:

@@ -14,7 +14,7 @@ from reid.datasets.packing import PackedImage
 from reid.datasets.records import Reader, SourceSettings, Splits
 from reid.runtime import settings as section_settings
 from reid.runtime.errors import InputError
-from reid.runtime.settings import settings_class
+from reid.runtime.settings import Seed, Text, settings_class
 
 
 @settings_class
@@ -23,9 +23,9 @@ class PrepareSettings:
     fetched, the seed of the partial queries' crops, and whether less than published will do.
     """
 
-    raw: str
+    raw: Text
     download: bool
-    partial_seed: int
+    partial_seed: Seed
     allow_incomplete: bool
 
 

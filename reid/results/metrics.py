@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from reid.arrays.features import Identities
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, Whole, settings_class
+from reid.runtime.settings import Count, Seed, settings_class
 
 RANKS = 50  # length of a CMC curve
 
@@ -26,7 +26,7 @@ class EvaluateSettings:
 
     metric: Literal["market1501", "cuhk03"]
     draws: Count
-    seed: Whole
+    seed: Seed
 
 
 @dataclass(frozen=True)
