@@ -19,7 +19,6 @@ from reid.runtime.errors import InputError, short
 from reid.runtime.names import TEXT
 
 LARGEST = 1_000_000  # characters of the file
-DEEPEST = 30  # mappings and lists within each other
 
 
 class _RefusedError(MarkedYAMLError):
@@ -41,8 +40,9 @@ class _Composer(Composer):
                 "exp run -S` drops an override of an anchored map",
             )
         if getattr(event, "ctag", None):
+            tag = str(event.ctag).replace("tag:yaml.org,2002:", "!!")
             raise _RefusedError(
-                event.start_mark, f"got the tag `{event.ctag}`, wanted the value without a tag"
+                event.start_mark, f"got the tag `{tag}`, wanted the value without a tag"
             )
         return super().compose_node(parent, index)
 
@@ -88,7 +88,6 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     text = _text(path)
     yaml = YAML(typ="safe", pure=True)
-    yaml.max_depth = DEEPEST
     yaml.Composer, yaml.Constructor = _Composer, _Constructor
     try:
         params = yaml.load(text)
@@ -97,6 +96,10 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"line {line} of {path}: {error.problem}.") from None
     except YAMLError as error:
         raise _invalid(path, text, error) from None
+    except RecursionError:
+        raise InputError(
+            f"{path} has mappings or lists in each other, hundreds deep: wanted sections of keys."
+        ) from None
     if not isinstance(params, dict):
         raise InputError(f"{path}: got {short(params)}, wanted a mapping such as `loss: ls`.")
     return params
