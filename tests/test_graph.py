@@ -124,5 +124,29 @@ def test_the_headline_is_the_only_metrics_file():
 
 def test_names_from_params_are_quoted_in_commands():
     for stage in STAGES.values():
-        words = stage["cmd"].split()
+        words = [word for command in commands(stage) for word in command.split()]
         assert all(word[0] == word[-1] == "'" for word in words if "${" in word)
+
+
+def commands(stage):
+    return stage["cmd"] if isinstance(stage["cmd"], list) else [stage["cmd"]]
+
+
+def test_names_are_checked_before_they_come_to_a_shell():
+    checked = {
+        name
+        for name, stage in STAGES.items()
+        if commands(stage)[0] == "python -m reid.runtime.config"
+    }
+    assert checked == {
+        "prepare",
+        "train",
+        "report",
+    }  # a dataset, its losses and seeds; the headline
+    named = {name for name, stage in STAGES.items() if "${" in str(stage["cmd"])}
+    after_training = {
+        name
+        for name in named
+        if any(dep.startswith(("models/", "features/")) for dep in STAGES[name]["deps"])
+    }
+    assert named == checked | after_training

@@ -32,7 +32,7 @@ def short(value: object) -> str:
     try:
         text = _repr.repr(value)
     except ValueError:  # Python spells no integer of more than 4,300 digits
-        text = f"a {type(value).__name__} of very many digits"
+        text = "a number of thousands of digits"
     return _cut(text, _LONGEST_VALUE)
 
 

@@ -36,7 +36,7 @@ def _check_text(text: str) -> str:
 
 
 LONGEST_TEXT = 1000  # characters
-NO_TEXT = {"Cc", "Zl", "Zp"}  # Unicode's control characters and line ends
+NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves and line ends
 Text = Annotated[str, AfterValidator(_check_text)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")]
 NonNegative = Annotated[float, Field(ge=0, le=1000)]
