@@ -83,24 +83,36 @@ def make(
     """
     places = places or {}
     by_name = {str(key): value for key, value in values.items()}
+    keys = [field.name for field in fields(kind)]
+    unknown = [key for key in by_name if key not in keys]
+    mistakes = [_unknown(key, where, places, keys) for key in unknown]
     try:
-        return kind(**by_name)
+        made = kind(**{key: value for key, value in by_name.items() if key in keys})
     except ValidationError as invalid:
-        keys = [field.name for field in fields(kind)]
-        mistakes = [
-            _mistake(error, where, places, keys) for error in invalid.errors(include_url=False)
-        ]
+        mistakes += [_mistake(error, where, places) for error in invalid.errors(include_url=False)]
+    if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
-        in_options = [mistake.startswith("`--") for mistake in mistakes]
-        files = "the command's options" if all(in_options) else "params.yaml"
-        if any(in_options) and not all(in_options):
-            files += " and the command's options"
-        raise InputError(f"{count} in {files}: {'; '.join(mistakes)}.") from None
+        raise InputError(f"{count} in {_files(mistakes)}: {'; '.join(mistakes)}.")
+    return made
 
 
-def _mistake(
-    error: Mapping[str, Any], where: str, places: Mapping[Any, str], keys: list[str]
-) -> str:
+def _files(mistakes: list[str]) -> str:
+    """Say where mistakes stand: in params.yaml, in options (whose names begin with --), or both."""
+    in_options = [mistake.startswith("`--") for mistake in mistakes]
+    if all(in_options):
+        return "the command's options"
+    return "params.yaml and the command's options" if any(in_options) else "params.yaml"
+
+
+def _unknown(key: str, where: str, places: Mapping[Any, str], keys: list[str]) -> str:
+    """Describe a key that the section does not have, with the nearest that it has."""
+    near = difflib.get_close_matches(key, keys, 1)
+    hint = f", maybe `{near[0]}`" if near else ""
+    name = places.get(key, f"{where}.{key}")
+    return f"`{name}` is unknown{hint}; the keys of `{where}` are {', '.join(keys)}"
+
+
+def _mistake(error: Mapping[str, Any], where: str, places: Mapping[Any, str]) -> str:
     """Describe one of pydantic's errors: the key's full name, what was got, what was wanted."""
     if not error["loc"]:  # of a check of several keys, whose message says it all
         return f"`{where}`: {error['ctx']['error']}"
@@ -109,10 +121,6 @@ def _mistake(
     name += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner)
     if error["type"] == "missing":
         return f"`{name}` is missing"
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = difflib.get_close_matches(str(key), keys, 1)
-        hint = f", maybe `{near[0]}`" if near else ""
-        return f"`{name}` is unknown{hint}; the keys of `{where}` are {', '.join(keys)}"
     if error["type"] == "value_error":
         return f"`{name}`: got {short(error['input'])}, wanted {error['ctx']['error']}"
     wanted = _WANTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
