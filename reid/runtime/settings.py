@@ -123,5 +123,9 @@ def _mistake(error: Mapping[str, Any], where: str, places: Mapping[Any, str]) ->
         return f"`{name}` is missing"
     if error["type"] == "value_error":
         return f"`{name}`: got {short(error['input'])}, wanted {error['ctx']['error']}"
-    wanted = _WANTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+    limits = {
+        key: int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        for key, limit in error.get("ctx", {}).items()
+    }
+    wanted = _WANTED.get(error["type"], error["msg"]).format(**limits)
     return f"`{name}`: got {short(error['input'])}, wanted {wanted}"
