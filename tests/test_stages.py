@@ -152,7 +152,7 @@ def changed(params_file, tmp_path, change):
         ),
         (
             lambda p: p["train"].update(device="tpu9"),
-            "got 'tpu9', wanted auto, cpu, cuda or cuda:N",
+            "got 'tpu9', wanted auto, cpu",
         ),
         (lambda p: p["datasets"]["synthetic"]["train"].update(learning_rate=1e30), "at most 10"),
     ],

@@ -17,7 +17,7 @@ from pathlib import Path, PureWindowsPath
 
 from tqdm import tqdm
 
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 
 BLOCK = 1 << 20  # bytes read at a time
 # what zipfile, tarfile and gzip raise for a damaged archive, and the system for a full disk
@@ -115,8 +115,8 @@ def _refuse_unsafe(archive: Path, name: str, is_plain: bool) -> None:
     if is_plain:
         reason = "would be written outside its folder"
     raise InputError(
-        f"{archive} is not safe to unpack: its entry {name!r} {reason}, which no dataset archive "
-        "needs. Nothing was kept. Replace it with the official one."
+        f"{archive} is not safe to unpack: its entry {short(name)} {reason}, which no dataset "
+        "archive needs. Nothing was kept. Replace it with the official one."
     )
 
 

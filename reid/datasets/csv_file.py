@@ -4,7 +4,7 @@ import csv
 from pathlib import Path, PurePosixPath
 
 from reid.datasets.records import Reader, Record, SourceSettings, Splits
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 from reid.runtime.settings import Text, settings_class
 
 SPLITS = ("train", "query", "gallery")
@@ -78,7 +78,7 @@ def _number(row: dict[str, str], column: str, path: Path, line: int, lowest: int
 
 
 def _wrong(path: Path, line: int, column: str, got: str | None, wanted: str) -> InputError:
-    return InputError(f"line {line} of {path}: `{column}` is {got!r}, wanted {wanted}.")
+    return InputError(f"line {line} of {path}: `{column}` is {short(got)}, wanted {wanted}.")
 
 
 READER = Reader(CsvSettings, read, ())

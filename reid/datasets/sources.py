@@ -13,7 +13,7 @@ from reid.datasets.combined import CombinedSettings
 from reid.datasets.packing import PackedImage
 from reid.datasets.records import Reader, SourceSettings, Splits
 from reid.runtime import settings as section_settings
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 from reid.runtime.settings import Seed, Text, settings_class
 
 
@@ -51,7 +51,7 @@ def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Pat
     choices = [*readers.READERS, "combined"]
     if not isinstance(source, dict) or source.get("reader") not in choices:
         raise InputError(
-            f"`{where}` in params.yaml: got {source!r}, wanted `reader:` with one of "
+            f"`{where}` in params.yaml: got {short(source)}, wanted `reader:` with one of "
             f"{', '.join(choices)}."
         )
     if source["reader"] == "combined":

@@ -22,7 +22,7 @@ from torch import Tensor
 from reid import model
 from reid.model import ModelSettings, Network
 from reid.runtime import cli, config
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 from reid.training import provenance
 
 FLOATS = {"f4": "<f", "f8": "<d"}
@@ -55,8 +55,8 @@ def read(file: str | Path) -> Checkpoint:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise InputError(
-                f"`state_dict` in {file} holds {name!r}: {type(tensor).__name__}, wanted tensors. "
-                f"{WHOLE}"
+                f"`state_dict` in {file} holds {short(name)}: {type(tensor).__name__}, wanted "
+                f"tensors. {WHOLE}"
             )
     epoch, rank1 = content.get("epoch"), content.get("rank1")
     return Checkpoint(
