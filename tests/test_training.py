@@ -359,7 +359,7 @@ def test_divergence_stops_the_run(monkeypatch):
         ({"margin": math.inf}, r"`train\.margin`: got inf, wanted a finite number"),
         ({"images_each": 0}, r"`train\.images_each`: got 0, wanted at least 1"),
         ({"seed": -1}, r"`train\.seed`: got -1, wanted at least 0"),
-        ({"seed": 2**32}, r"`train\.seed`: got 4294967296, wanted less than 4294967296"),
+        ({"seed": 2**32}, r"`train\.seed`: got 4294967296, wanted at most 4294967295"),
         ({"warmup_epochs": -1}, r"`train\.warmup_epochs`: got -1, wanted at least 0"),
         ({"precision": "fp8"}, r"`train\.precision`: got 'fp8', wanted one of 'fp32' or 'bf16'"),
         ({"keep": "first"}, r"`train\.keep`: got 'first', wanted one of 'last' or 'best'"),
