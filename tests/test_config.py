@@ -1,6 +1,10 @@
 """params.yaml read and made settings: every mistake by its full name, what was got and wanted."""
 
+import ast
+import importlib
+import re
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -174,6 +178,32 @@ def test_all_mistakes_of_a_section_are_reported_at_once():
         settings.make(Settings, values, "train")
     for part in ("train.epochs", "train.rate", "train.parts", "train.nam`", "`train.name` is miss"):
         assert part in str(error.value)
+
+
+def settings_classes():
+    """Every settings class of the project, by its module."""
+    for file in sorted((ROOT / "reid").rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and "settings_class" in map(
+                ast.unparse, node.decorator_list
+            ):
+                module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+                yield pytest.param(module, node.name, id=node.name)
+
+
+HUGE = [10**400, 2**70, 1e300, float("nan"), "x" * 300_000, "a\0b", b"x", {1: [2]}, [[]] * 10_000]
+
+
+@pytest.mark.parametrize(("module", "name"), settings_classes())
+def test_no_setting_takes_what_is_huge_or_of_another_kind(module, name):
+    kind = getattr(importlib.import_module(module), name)
+    for field in fields(kind):
+        for value in HUGE:
+            with pytest.raises(InputError) as error:
+                settings.make(kind, {field.name: value}, "s")
+            got = re.search(rf"`s\.{field.name}([.\[][^`]*)?`: got ", str(error.value))
+            assert got, field.name
+            assert len(str(error.value)) < 3000
 
 
 def test_a_mistake_in_an_override_is_named_where_it_stands():

@@ -36,6 +36,7 @@ def _check_text(text: str) -> str:
 
 
 LONGEST_TEXT = 1000  # characters
+MOST_TOLD = 30  # mistakes in one message
 NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves and line ends
 Text = Annotated[str, AfterValidator(_check_text)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")]
@@ -92,7 +93,9 @@ def make(
         mistakes += [_mistake(error, where, places) for error in invalid.errors(include_url=False)]
     if mistakes:
         count = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else "a mistake"
-        raise InputError(f"{count} in {_files(mistakes)}: {'; '.join(mistakes)}.")
+        files, more = _files(mistakes), f"and {len(mistakes) - MOST_TOLD} more"
+        mistakes = mistakes[:MOST_TOLD] + [more] * (len(mistakes) > MOST_TOLD)
+        raise InputError(f"{count} in {files}: {'; '.join(mistakes)}.")
     return made
 
 
