@@ -194,7 +194,7 @@ def settings_classes():
 HUGE = [10**400, 2**70, 1e300, float("nan"), "x" * 300_000, "a\0b", b"x", {1: [2]}, [[]] * 10_000]
 
 
-@pytest.mark.parametrize(("module", "name"), settings_classes())
+@pytest.mark.parametrize(("module", "name"), list(settings_classes()))
 def test_no_setting_takes_what_is_huge_or_of_another_kind(module, name):
     kind = getattr(importlib.import_module(module), name)
     for field in fields(kind):
@@ -324,14 +324,14 @@ def test_a_misspelt_or_misshapen_dataset_is_named(datasets, told):
         (b"a: 0b_\n", "line 1 of .*: got '0b_', which looks"),
         (b"a: 1\nb: \0\n", "line 2 of .* is not valid YAML: the character #x0000 is not allowed"),
         (b"a: [\n1,\n", "line 3 of .* is not valid YAML: "),
-        (b"a: " + b"[" * 2000 + b"]" * 2000, "has mappings or lists in each other, hundreds deep"),
+        (b"a: 1\nb: " + b"[" * 2000, "line 2 of .*: got lists or mappings 30 deep, wanted"),
         ("a: 1\n".encode("utf-16"), "byte 1 is no UTF-8. Save it as UTF-8"),
         (b"a: 1\n---\na: 2\n", "line 2 of .* found another document"),
-        (b"a: " + b"x" * 1_000_001, "more than 1,000,000 characters"),
-        (b"x" * 300_000, "got 'xxx.*', wanted a mapping"),
-        (b"%" + b"x" * 300_000, "line 1 of .* is not valid YAML"),
-        (b"a: *" + b"x" * 300_000, "line 1 of .*: got the anchor or alias `xxx"),
-        (b"a: !" + b"x" * 300_000, "line 1 of .*: got the tag `!xxx"),
+        (b"a: " + b"x" * 200_000, "more than 200,000 characters"),
+        (b"x" * 190_000, "got 'xxx.*', wanted a mapping"),
+        (b"%" + b"x" * 190_000, "line 1 of .* is not valid YAML"),
+        (b"a: *" + b"x" * 190_000, "line 1 of .*: got the anchor or alias `xxx"),
+        (b"a: !" + b"x" * 190_000, "line 1 of .*: got the tag `!xxx"),
     ],
 )
 def test_a_bad_file_is_told_in_a_short_paragraph(tmp_path, content, told):

@@ -18,7 +18,8 @@ from ruamel.yaml.reader import ReaderError
 from reid.runtime.errors import InputError, short
 from reid.runtime.names import TEXT
 
-LARGEST = 1_000_000  # characters of the file
+LARGEST = 200_000  # characters of the file
+DEEPEST = 30  # mappings and lists within each other
 
 
 class _RefusedError(MarkedYAMLError):
@@ -30,6 +31,8 @@ class _RefusedError(MarkedYAMLError):
 
 class _Composer(Composer):
     """Composes nodes without anchors, aliases and tags, and mappings of text keys, each once."""
+
+    level = 0  # how deep the node being composed stands
 
     def compose_node(self, parent: Any, index: Any) -> Node:
         event = self.parser.peek_event()
@@ -44,7 +47,14 @@ class _Composer(Composer):
             raise _RefusedError(
                 event.start_mark, f"got the tag `{tag}`, wanted the value without a tag"
             )
-        return super().compose_node(parent, index)
+        if self.level == DEEPEST:
+            raise _RefusedError(
+                event.start_mark, f"got lists or mappings {DEEPEST} deep, wanted sections of keys"
+            )
+        self.level += 1
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -96,10 +106,6 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"line {line} of {path}: {error.problem}.") from None
     except YAMLError as error:
         raise _invalid(path, text, error) from None
-    except RecursionError:
-        raise InputError(
-            f"{path} has mappings or lists in each other, hundreds deep: wanted sections of keys."
-        ) from None
     if not isinstance(params, dict):
         raise InputError(f"{path}: got {short(params)}, wanted a mapping such as `loss: ls`.")
     return params
