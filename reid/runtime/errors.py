@@ -20,7 +20,7 @@ class InputError(Exception):
     paragraph to 4,000, both in the middle.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str = "") -> None:
         words = re.sub(r"\S{241,}", lambda word: _cut(word[0], 2 * _LONGEST_VALUE), message)
         super().__init__(_cut(words, _LONGEST_MESSAGE))
 
