@@ -158,9 +158,7 @@ def test_rows_follow_the_order_of_cells_and_a_key_without_a_name_stays():
     "title", ["", " ", "a|b", "a\nb", "<script>", "[a](b)", "`a`", "a\\b", "a\u202eb", "x" * 2000]
 )
 def test_a_title_that_markdown_would_make_more_of_is_refused(title):
-    with pytest.raises(
-        InputError, match=r"`tables\.names\.ls`: got .*, wanted (printable|one line)"
-    ):
+    with pytest.raises(InputError, match=r"`tables\.names\.ls`: got .*, wanted (printable|one)"):
         tables_settings(names={"ls": title})
 
 
