@@ -15,7 +15,7 @@ from reid.prepared import Split
 from reid.runtime import distributed
 from reid.runtime.errors import InputError
 from reid.runtime.resources import available_memory, gigabytes
-from reid.runtime.settings import Count, settings_class
+from reid.runtime.settings import Count, Device, settings_class
 from reid.trunk.torchvision_model import make_trunk
 
 
@@ -24,7 +24,7 @@ class ExtractSettings:
     """`extract` in params.yaml: images in a batch, and the device (auto, cpu or cuda)."""
 
     batch: Count
-    device: str
+    device: Device
 
 
 def extract(network: Network, split: Split, folder: Path, batch: int, device: torch.device) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from reid.alignment import euclidean, pair_costs, pairwise_squares, shortest_path
 from reid.model import Outputs
 from reid.runtime.errors import InputError
-from reid.runtime.settings import NonNegative, Number, settings_class
+from reid.runtime.settings import NonNegative, settings_class
 
 CENTRE_RATE = 0.5  # alpha of Wen et al., and of Luo et al., CVPRW 2019
 
@@ -29,7 +29,7 @@ class LossSettings:
     from each other.
     """
 
-    label_smoothing: Annotated[Number, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     trihard_global: bool
     trihard_local: bool
     centre: NonNegative

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from reid.runtime import cli, errors
+from reid.runtime import cli, system_errors
 from reid.runtime.errors import InputError
 from tests.conftest import ROOT
 
@@ -167,14 +167,14 @@ def test_a_full_disk_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     error = OSError(errno.ENOSPC, "No space left on device")
     free = {tmp_path: 9 << 30, tmp_path / "tmp": 0}
-    monkeypatch.setattr(errors, "_free", lambda folder: free[folder])
-    told = errors.describe(error, tmp_path / "out" / "below")
+    monkeypatch.setattr(system_errors, "_free", lambda folder: free[folder])
+    told = system_errors.describe(error, tmp_path / "out" / "below")
     assert f"Full: the disk of {tmp_path}/tmp (for temporary files, TMPDIR)." in told
     free |= {tmp_path: 0, tmp_path / "tmp": 9 << 30}
-    told = errors.describe(error, tmp_path / "out")
+    told = system_errors.describe(error, tmp_path / "out")
     assert f"Full: the disk of {tmp_path} (where {tmp_path}/out lies)." in told
     free |= {tmp_path: 9 << 30}
-    told = errors.describe(error, tmp_path / "out")
+    told = system_errors.describe(error, tmp_path / "out")
     assert f"9,664 MB in {tmp_path} (where {tmp_path}/out lies), 9,664 MB in" in told
     assert "Look at quotas, at `ulimit -f`" in told
 

@@ -1,25 +1,34 @@
 """params.yaml read and made settings: every mistake by its full name, what was got and wanted."""
 
+import ast
+import importlib
+import re
+import tempfile
+from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
 from reid.runtime import config, settings
-from reid.runtime.errors import InputError
-from reid.runtime.settings import Count, Number
+from reid.runtime.errors import InputError, short
+from reid.runtime.settings import Count
 from tests.conftest import ROOT
 
 
 @settings.settings_class
 class Settings:
     epochs: Count
-    rate: Annotated[Number, Field(ge=0, lt=1)]
-    name: str
+    rate: Annotated[float, Field(ge=0, lt=1)]
+    name: settings.Text
     fast: bool
     parts: settings.Names
     keep: Literal["last", "best"]
+    device: settings.Device = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
@@ -50,12 +59,53 @@ def test_a_section_becomes_its_settings():
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "number"), [("1e-4", 1e-4), ("5E-1", 0.5), (".5", 0.5), ("0", 0.0), ("+1e-2", 0.01)]
+SCALARS = (
+    *("020", "0o14", "0x1F", "0b11", "1_23", "1:30", "1:30.5", "08", "-0", "+1", "_1", "0o", "0b2"),
+    *("off", "yes", "y", "on", "True", "true", "~", "null", "", "None", "2001-01-31", "2001-1-1"),
+    *("2001-01-31 10:00:00", "1e-4", "5E-1", ".5", ".5e3", "1.", "1e999", ".inf", "-.inf", "1__2"),
+    *(
+        "'1'",
+        '"1\\u0065"',
+        "a#b",
+        "a #b",
+        "é",
+        "{}",
+        "[]",
+        "[020, off]",
+        "{a: 1e3}",
+        "|\n  x",
+        "a b",
+    ),
 )
-def test_numbers_that_yaml_reads_as_text_are_numbers(text, number):
-    values = {**VALUES, "rate": yaml.safe_load(text)}
-    assert settings.make(Settings, values, "train").rate == number
+
+
+def assert_read_as_dvc_does(file, scalar):
+    """The same value and type as DVC's own reader, or refused where that fails too."""
+    file.write_text(f"a: {scalar}\n", encoding="utf-8", newline="")
+    dvc = pytest.importorskip("dvc.utils.serialize", reason="needs dvc")
+    try:
+        theirs = dvc.load_yaml(str(file))
+    except (dvc.ParseError, ValueError):
+        with pytest.raises(InputError, match="line 1 of "):
+            config.read(file)
+    else:
+        assert repr(config.read(file)) == repr(theirs)
+
+
+@pytest.mark.parametrize("scalar", SCALARS)
+def test_scalars_are_what_dvc_reads(tmp_path, scalar):
+    assert_read_as_dvc_does(tmp_path / "params.yaml", scalar)
+
+
+@given(st.text("0123456789_+-.:eExXobTZfnay~= ", min_size=1, max_size=10))
+def test_random_scalars_are_what_dvc_reads(scalar):
+    with tempfile.TemporaryDirectory() as folder:
+        assert_read_as_dvc_does(Path(folder) / "params.yaml", scalar)
+
+
+def test_a_few_scalars(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: [020, 0o14, 1:30, off, 1e-4, 1_23]\n")
+    assert config.read(tmp_path / "params.yaml") == {"a": [20, 12, "1:30", "off", 1e-4, 123]}
 
 
 def test_a_whole_number_is_a_number():
@@ -67,6 +117,9 @@ def test_a_whole_number_is_a_number():
     [
         ({"epoch": 3}, "`train.epoch` is unknown, maybe `epochs`; the keys of `train` are epochs,"),
         ({3: 3}, "`train.3` is unknown; the keys"),
+        ({"__dataclass_self__": 3}, "`train.__dataclass_self__` is unknown; the keys"),
+        ({"\ud800": 3}, "`train.\ud800` is unknown; the keys"),
+        ({"device": "\ud800"}, r"`train.device`: got '\\ud800', wanted text of whole characters"),
         ({"epochs": "three"}, "`train.epochs`: got 'three', wanted a whole number"),
         ({"epochs": 33.0}, "`train.epochs`: got 33.0, wanted a whole number"),
         ({"epochs": True}, "`train.epochs`: got True, wanted a whole number"),
@@ -74,14 +127,31 @@ def test_a_whole_number_is_a_number():
         ({"epochs": 0}, "`train.epochs`: got 0, wanted at least 1"),
         ({"epochs": -3}, "`train.epochs`: got -3, wanted at least 1"),
         ({"rate": "fast"}, "`train.rate`: got 'fast', wanted a number"),
-        ({"rate": "1e"}, "`train.rate`: got '1e', wanted a number"),
+        ({"rate": "0.1"}, "`train.rate`: got '0.1', wanted a number"),
         ({"rate": False}, "`train.rate`: got False, wanted a number"),
         ({"rate": [0.1]}, r"`train.rate`: got \[0.1\], wanted a number"),
         ({"rate": float("nan")}, "`train.rate`: got nan, wanted a finite number"),
         ({"rate": float("inf")}, "`train.rate`: got inf, wanted a finite number"),
         ({"rate": "nan"}, "`train.rate`: got 'nan', wanted a number"),
-        ({"rate": "1e999"}, "`train.rate`: got inf, wanted a finite number"),
+        ({"rate": 10**5000}, "`train.rate`: got a number of thousands of digits, wanted"),
         ({"rate": 1}, "`train.rate`: got 1, wanted less than 1"),
+        ({"epochs": 10**6}, "`train.epochs`: got 1000000, wanted at most 100000"),
+        ({"epochs": 10**5000}, "`train.epochs`: got a number of thousands of digits, wanted"),
+        ({"name": "a\0b"}, r"`train.name`: got 'a\\x00b', wanted one line of at most 1000 char"),
+        ({"name": "\ud800"}, r"`train.name`: got '\\ud800', wanted one line of at most 1000"),
+        (
+            {"name": "x" * 300_000},
+            r"`train.name`: got 'xxx.*xxx\.\.\.xxx.*', wanted one line of at",
+        ),
+        ({"x" * 300_000: 1}, r"`train\.xxx.*\.\.\..*xx` is unknown"),
+        ({"device": "meta"}, "`train.device`: got 'meta', wanted auto, cpu, cuda or cuda:N"),
+        ({"device": "cpu:0"}, "`train.device`: got 'cpu:0', wanted auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda\n"}, r"`train.device`: got 'cuda\\n', wanted auto, cpu, cuda or cuda:N"),
+        ({"parts": ["a"] * 1001}, r"`train.parts`: got \['a', .*\], wanted at most 1000 of them"),
+        (
+            {"parts": ["off"]},
+            r"`train.parts\[0\]`: got 'off', wanted a name that every YAML reader",
+        ),
         ({"fast": 1}, "`train.fast`: got 1, wanted true or false"),
         ({"fast": "yes"}, "`train.fast`: got 'yes', wanted true or false"),
         ({"name": None}, "`train.name`: got None, wanted text"),
@@ -97,8 +167,9 @@ def test_a_whole_number_is_a_number():
     ],
 )
 def test_a_bad_value_is_named(change, expected):
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(InputError, match=expected) as error:
         settings.make(Settings, {**VALUES, **change}, "train")
+    assert len(str(error.value)) < 1000
 
 
 def test_all_mistakes_of_a_section_are_reported_at_once():
@@ -107,6 +178,32 @@ def test_all_mistakes_of_a_section_are_reported_at_once():
         settings.make(Settings, values, "train")
     for part in ("train.epochs", "train.rate", "train.parts", "train.nam`", "`train.name` is miss"):
         assert part in str(error.value)
+
+
+def settings_classes():
+    """Every settings class of the project, by its module."""
+    for file in sorted((ROOT / "reid").rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and "settings_class" in map(
+                ast.unparse, node.decorator_list
+            ):
+                module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+                yield pytest.param(module, node.name, id=node.name)
+
+
+HUGE = [10**400, 2**70, 1e300, float("nan"), "x" * 300_000, "a\0b", b"x", {1: [2]}, [[]] * 10_000]
+
+
+@pytest.mark.parametrize(("module", "name"), list(settings_classes()))
+def test_no_setting_takes_what_is_huge_or_of_another_kind(module, name):
+    kind = getattr(importlib.import_module(module), name)
+    for field in fields(kind):
+        for value in HUGE:
+            with pytest.raises(InputError) as error:
+                settings.make(kind, {field.name: value}, "s")
+            got = re.search(rf"`s\.{field.name}([.\[][^`]*)?`: got ", str(error.value))
+            assert got, field.name
+            assert len(str(error.value)) < 3000
 
 
 def test_a_mistake_in_an_override_is_named_where_it_stands():
@@ -119,6 +216,20 @@ def test_a_mistake_in_an_override_is_named_where_it_stands():
 def test_keys_of_the_command_line_join_a_section():
     section = {key: value for key, value in VALUES.items() if key != "epochs"}
     assert config.load(Settings, {"train": section}, "train", epochs=7).epochs == 7
+    with pytest.raises(InputError, match=r"^a mistake in the command's options: `--epochs`: got 0"):
+        config.load(Settings, {"train": section}, "train", epochs=0)
+    section["name"] = 1
+    with pytest.raises(
+        InputError, match=r"^2 mistakes in params\.yaml and the command's options: "
+    ):
+        config.load(Settings, {"train": section}, "train", epochs=0)
+
+
+def test_a_key_of_the_command_line_is_refused_in_params():
+    with pytest.raises(InputError, match=r"`train\.epochs` in params.yaml would count for nothing"):
+        config.load(Settings, {"train": VALUES}, "train", epochs=7)
+    with pytest.raises(InputError, match=r"`datasets\.small\.train\.epochs` in params.yaml would"):
+        config.load(Settings, PARAMS, "train", "small", epochs=7)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +240,11 @@ def test_keys_of_the_command_line_join_a_section():
         ("a:\n  <<: {b: 1}\n", "line 2 of .*: got a merge key"),
         ("a: 1\nb: 2\na: 3\n", "line 3 of .*: got `a` twice in one mapping"),
         ("a:\n  b: 1\n  b: 1\n", "line 3 of .*: got `b` twice"),
+        ("a: 1\nb: !!int 3\n", "line 2 of .*: got the tag `!!int`, wanted the value without a tag"),
+        ("a: !!python/name:os.system ''\n", "line 1 of .*: got the tag `!!python/name:os.system`"),
+        ("a: !!binary aGk=\n", "line 1 of .*: got the tag `!!binary`"),
+        ("a: 1\n2: 1\n", "line 2 of .*: got the key '2', which is no text in YAML"),
+        ("a: 1\n? {b: 1}\n: 1\n", "line 2 of .*: got a list or mapping as a key, wanted text"),
     ],
 )
 def test_what_dvc_would_read_otherwise_is_refused_by_name(tmp_path, text, expected):
@@ -197,6 +313,51 @@ def test_unknown_overrides_sections_and_entries_are_named_with_the_choices():
 def test_a_misspelt_or_misshapen_dataset_is_named(datasets, told):
     with pytest.raises(InputError, match=told):
         config.section({**PARAMS, "datasets": datasets}, "train", "small")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a: 1\nb: 2001-02-30\n", "line 2 of .*: got '2001-02-30', which looks like a number or"),
+        (b"a: 2001-01-01T25:00:00Z\n", "line 1 of .*, wanted a right one, or quotes around text"),
+        (b"a: " + b"9" * 4400, r"line 1 of .*: got '999.*999\.\.\.999.*999', which looks"),
+        (b"a: 0b_\n", "line 1 of .*: got '0b_', which looks"),
+        (b"a: 1\nb: \0\n", "line 2 of .* is not valid YAML: the character #x0000 is not allowed"),
+        (b"a: [\n1,\n", "line 3 of .* is not valid YAML: "),
+        (b"a: 1\nb: " + b"[" * 2000, "line 2 of .*: got lists or mappings 30 deep, wanted"),
+        ("a: 1\n".encode("utf-16"), "byte 1 is no UTF-8. Save it as UTF-8"),
+        (b"a: 1\n---\na: 2\n", "line 2 of .* found another document"),
+        (b"a: " + b"x" * 200_000, "more than 200,000 characters"),
+        (b"x" * 190_000, "got 'xxx.*', wanted a mapping"),
+        (b"%" + b"x" * 190_000, "line 1 of .* is not valid YAML"),
+        (b"a: *" + b"x" * 190_000, "line 1 of .*: got the anchor or alias `xxx"),
+        (b"a: !" + b"x" * 190_000, "line 1 of .*: got the tag `!xxx"),
+    ],
+)
+def test_a_bad_file_is_told_in_a_short_paragraph(tmp_path, content, told):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=told) as error:
+        config.read(tmp_path / "params.yaml")
+    assert len(str(error.value)) < 1000
+
+
+def test_a_byte_order_mark_and_crlf_are_no_part_of_the_settings(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: x\r\n")
+    assert config.read(tmp_path / "params.yaml") == {"a": 1, "b": "x"}
+
+
+def test_messages_cut_what_they_repeat():
+    assert str(InputError("/a" * 1000 + " is missing: name another.")).endswith(
+        "a/a is missing: name another."
+    )
+    assert len(str(InputError("/a" * 1000))) == 239
+    assert len(str(InputError("a b " * 10_000))) == 3999
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert short(deep) == "[[[[...]]]]"
+    assert len(short("x" * 300_000)) <= 120
+    assert short("it's") == '"it\'s"'
 
 
 def test_a_missing_broken_or_empty_file_is_named(tmp_path):

@@ -124,5 +124,19 @@ def test_the_headline_is_the_only_metrics_file():
 
 def test_names_from_params_are_quoted_in_commands():
     for stage in STAGES.values():
-        words = stage["cmd"].split()
+        words = [word for command in commands(stage) for word in command.split()]
         assert all(word[0] == word[-1] == "'" for word in words if "${" in word)
+
+
+def commands(stage):
+    return stage["cmd"] if isinstance(stage["cmd"], list) else [stage["cmd"]]
+
+
+def test_names_are_checked_before_they_come_to_a_shell():
+    check = "python -m reid.runtime.config"
+    checked = {name for name, stage in STAGES.items() if commands(stage)[0] == check}
+    # a dataset's name comes first to prepare, a loss and a seed to train, the headline to report
+    assert checked == {"prepare", "train", "report"}
+    for name, stage in STAGES.items():
+        if "${" in str(stage["cmd"]) and name not in checked:
+            assert any(dep.startswith(("models/", "features/")) for dep in stage["deps"]), name

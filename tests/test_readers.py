@@ -431,7 +431,7 @@ PLAIN = {"reader": "dukemtmcreid"}
         ({"train": {"a": PLAIN}, "test": "msmt17"}, "got train: .* test: 'msmt17'"),
         ({"train": {}, "test": PLAIN}, "wanted sources in full"),
         ({"train": {"a": PLAIN}}, "test: None"),
-        ({"train": {"a/b": PLAIN}, "test": PLAIN}, "the name 'a/b'"),
+        ({"train": {"a/b": PLAIN}, "test": PLAIN}, "got 'a/b', wanted letters, digits"),
         ({"train": {"a": {"reader": "combined"}}, "test": PLAIN}, "a is itself combined: list all"),
         ({"train": {"a": PLAIN}, "test": {"reader": "combined"}}, "test is itself combined"),
     ],

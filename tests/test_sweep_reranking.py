@@ -108,9 +108,9 @@ def test_settings_that_are_not_given_are_those_of_params(finished, params_file, 
     ("arguments", "message"),
     [
         (("--k1", 20, 500), "set distances.neighbours to "),
-        (("--k1", 0), "`rerank.k1`: got 0, wanted at least 1"),
-        (("--k2", -1), "`rerank.k2`: got -1"),
-        (("--lambda-value", 0.3, 1.5), "`rerank.lambda_value`: got 1.5, wanted at most 1"),
+        (("--k1", 0), "options: `--k1`: got 0, wanted at least 1"),
+        (("--k2", -1), "`--k2`: got -1"),
+        (("--lambda-value", 0.3, 1.5), "`--lambda-value`: got 1.5, wanted at most 1"),
         (("--params", "none.yaml"), "none.yaml is missing"),
     ],
 )

@@ -238,6 +238,14 @@ def test_rows_follow_the_order_of_cells_and_a_key_without_a_name_stays():
     ]
 
 
+@pytest.mark.parametrize(
+    "title", ["", " ", "a|b", "a\nb", "<script>", "[a](b)", "`a`", "a\\b", "a\u202eb", "x" * 2000]
+)
+def test_a_title_that_markdown_would_make_more_of_is_refused(title):
+    with pytest.raises(InputError, match=r"`tables\.names\.ls`: got .*, wanted (printable|one)"):
+        tables_settings(names={"ls": title})
+
+
 def test_rows_of_nothing_are_refused():
     with pytest.raises(InputError, match="at least one cell"):
         tables.rows([], "full", tables_settings())

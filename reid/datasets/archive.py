@@ -18,7 +18,7 @@ from pathlib import Path, PureWindowsPath
 from tqdm import tqdm
 
 from reid.runtime import outputs
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 
 BLOCK = 1 << 20  # bytes read at a time
 RATIO, SMALL = 20, 100_000_000  # an archive may grow so many times, or to so many bytes
@@ -176,7 +176,7 @@ def _check_new(archive: Path, path: Path, is_folder: bool) -> None:
 
 def _unsafe(archive: Path, name: str, reason: str) -> InputError:
     return InputError(
-        f"{archive} is not safe to unpack: its entry {name[:NAME]!r} {reason}, which no dataset "
+        f"{archive} is not safe to unpack: its entry {short(name)} {reason}, which no dataset "
         "archive needs. Nothing was kept. Replace it with the official one."
     )
 

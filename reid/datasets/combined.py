@@ -4,13 +4,13 @@ Train pids and cameras are shifted past those of the test set and of each other,
 ever taken for another.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from reid.datasets.records import Record, SourceSettings, Splits
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
+from reid.runtime.names import check_value
 from reid.runtime.settings import settings_class
 
 EXAMPLE = "train: {dukemtmcreid: {reader: dukemtmcreid}}, test: {reader: msmt17, with_val: false}"
@@ -35,15 +35,12 @@ def check_source(source: Mapping[str, Any], where: str) -> None:
     train, test = source.get("train"), source.get("test")
     if not isinstance(train, dict) or not train or not isinstance(test, dict):
         raise InputError(
-            f"`{where}` in params.yaml: got train: {train!r}, test: {test!r}, wanted sources in "
-            f"full, such as {EXAMPLE}: the name of another entry would hide its settings from DVC."
+            f"`{where}` in params.yaml: got train: {short(train)}, test: {short(test)}, wanted "
+            f"sources in full, such as {EXAMPLE}: the name of another entry would hide its "
+            "settings from DVC."
         )
     for name, part in [*train.items(), ("test", test)]:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            raise InputError(
-                f"`{where}.train` in params.yaml: got the name {name!r}, wanted letters, digits "
-                "and _."
-            )
+        check_value(name, f"{where}.train.{name}")
         if isinstance(part, dict) and part.get("reader") == "combined":
             raise InputError(
                 f"`{where}` in params.yaml: {name} is itself combined: list all training sets "

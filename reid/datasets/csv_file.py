@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from reid.datasets.records import Reader, Record, SourceSettings, Splits
-from reid.runtime.errors import InputError
-from reid.runtime.settings import settings_class
+from reid.runtime.errors import InputError, short
+from reid.runtime.settings import Text, settings_class
 
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("image", "pid", "camid", "split")
@@ -19,7 +19,7 @@ HEADER = "wanted a first line image,pid,camid,split (camid may be left out), in 
 class CsvSettings(SourceSettings):
     """file: the CSV's path, from the folder of the raw datasets."""
 
-    file: str
+    file: Text
 
 
 def read(folder: Path, settings: CsvSettings) -> Splits:
@@ -131,8 +131,7 @@ def _number(row: dict[str, str], column: str, path: Path, line: int, lowest: int
 
 
 def _wrong(path: Path, line: int, column: str, got: str, wanted: str) -> InputError:
-    shown = repr(got if len(got) <= 80 else f"{got[:80]}...")
-    return InputError(f"line {line} of {path}: `{column}` is {shown}, wanted {wanted}.")
+    return InputError(f"line {line} of {path}: `{column}` is {short(got)}, wanted {wanted}.")
 
 
 READER = Reader(CsvSettings, read, ())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reid.datasets.filenames import require
 from reid.datasets.records import Counts, Reader, Record, SourceSettings, Splits
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 from reid.runtime.settings import settings_class
 
 FOLDERS = {"msmt17": ("train", "test"), "msmt17_v2": ("mask_train_v2", "mask_test_v2")}
@@ -67,7 +67,7 @@ def _read_list(path: Path, images: str) -> list[Record]:
             )
         elif line:
             raise InputError(
-                f"line {number} of {path}: got {line[:80]!r}, wanted a line such as "
+                f"line {number} of {path}: got {short(line)}, wanted a line such as "
                 "'0000/0000_000_01_0303morning_0015_0.jpg 0' with a camera from 01 to 15. Unpack "
                 "the archive again."
             )

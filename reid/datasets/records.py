@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reid.runtime.errors import InputError
-from reid.runtime.settings import settings_class
+from reid.runtime.settings import Text, settings_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Counts(NamedTuple):
 class SourceSettings:
     """Section `datasets.<name>.source`: the reader's name, and in subclasses the reader's keys."""
 
-    reader: str
+    reader: Text
 
 
 class Extra(NamedTuple):

@@ -15,8 +15,8 @@ from reid.datasets.packing import PackedImage
 from reid.datasets.records import Reader, SourceSettings, Splits
 from reid.runtime import made_by
 from reid.runtime import settings as section_settings
-from reid.runtime.errors import InputError
-from reid.runtime.settings import settings_class
+from reid.runtime.errors import InputError, short
+from reid.runtime.settings import Seed, Text, settings_class
 
 
 @settings_class
@@ -25,9 +25,9 @@ class PrepareSettings:
     fetched, the seed of the partial queries' crops, and whether less than published will do.
     """
 
-    raw: str
+    raw: Text
     download: bool
-    partial_seed: int
+    partial_seed: Seed
     allow_incomplete: bool
 
 
@@ -69,7 +69,7 @@ def read_source(source: Any, where: str, settings: PrepareSettings, scratch: Pat
     choices = [*readers.READERS, "combined"]
     if not isinstance(source, dict) or source.get("reader") not in choices:
         raise InputError(
-            f"`{where}` in params.yaml: got {source!r}, wanted `reader:` with one of "
+            f"`{where}` in params.yaml: got {short(source)}, wanted `reader:` with one of "
             f"{', '.join(choices)}."
         )
     if source["reader"] == "combined":

@@ -1,8 +1,12 @@
 """The settings of the distances stage."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from reid.runtime.settings import Count, settings_class
+from pydantic import Field
+
+from reid.runtime.settings import Count, Device, settings_class
+
+Tile = Annotated[int, Field(ge=1, le=16_384)]
 
 
 @settings_class
@@ -14,7 +18,7 @@ class DistanceSettings:
     """
 
     neighbours: Count
-    tile_rows: Count
-    tile_columns: Count
+    tile_rows: Tile
+    tile_columns: Tile
     precision: Literal["fp32", "bf16", "int8"]
-    device: str
+    device: Device

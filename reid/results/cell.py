@@ -18,7 +18,7 @@ from reid.arrays.matrices import Matrix
 from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.results import metrics
 from reid.results.metrics import EvaluateSettings, Scores
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 
 MEASURES = ("rank1", "mAP")  # those that tables and report show
 REMEDY = "Make it again with `dvc repro evaluate`."
@@ -121,8 +121,8 @@ def parse_run(text: bytes | str, where: str) -> Run:
             raise InputError(f"{where} is no evaluated run: it has no text `{key}`. {REMEDY}")
     if type(run.get("seed")) is not int or run["seed"] < 0:
         raise InputError(
-            f"{where} is no evaluated run: `seed` is {run.get('seed')!r}, wanted a whole number, "
-            f"0 or more. {REMEDY}"
+            f"{where} is no evaluated run: `seed` is {short(run.get('seed'))}, wanted a whole "
+            f"number, 0 or more. {REMEDY}"
         )
     if not isinstance(run.get("provenance", {}), dict):
         raise InputError(f"{where}: `provenance` is no mapping. {REMEDY}")

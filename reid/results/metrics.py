@@ -17,7 +17,7 @@ from reid.arrays.features import Identities
 from reid.arrays.matrices import Matrix, RowMatrix, rows_without_nan
 from reid.runtime.errors import InputError
 from reid.runtime.resources import check_memory
-from reid.runtime.settings import Count, Whole, settings_class
+from reid.runtime.settings import Count, Seed, settings_class
 
 RANKS = 50  # length of a CMC curve
 
@@ -28,7 +28,7 @@ class EvaluateSettings:
 
     metric: Literal["market1501", "cuhk03"]
     draws: Count
-    seed: Whole
+    seed: Seed
 
 
 @dataclass(frozen=True)

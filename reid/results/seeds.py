@@ -8,7 +8,7 @@ from typing import Any
 
 from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.results.cell import MEASURES, Run, run_name
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 from reid.runtime.made_by import dotted
 
 # the seed, the checkpoint that a model was converted from, and where and by which packages
@@ -110,8 +110,8 @@ def _check_settings(first: Run, second: Run) -> None:
             names = run_name(first), run_name(second)
             raise InputError(
                 f"the runs {names[0]} and {names[1]} are seeds of one cell, but `{key}` differs: "
-                f"got {got[0]!r} and {got[1]!r}, wanted the same of everything but the seed. Make "
-                f"both again with `dvc repro evaluate@{names[0]} evaluate@{names[1]}`."
+                f"got {short(got[0])} and {short(got[1])}, wanted the same of everything but the "
+                f"seed. Make both again with `dvc repro evaluate@{names[0]} evaluate@{names[1]}`."
             )
 
 

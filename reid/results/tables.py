@@ -14,7 +14,7 @@ from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.results import paper, seeds
 from reid.results.cell import MEASURES, Run
 from reid.runtime.errors import InputError
-from reid.runtime.settings import Names, Seeds, settings_class
+from reid.runtime.settings import Names, Seeds, Text, settings_class
 
 TITLES = {
     "global": "Global",
@@ -30,13 +30,13 @@ Row = dict[str, Any]
 
 
 def _check_title(title: str) -> str:
-    """Raise ValueError for a title that breaks a Markdown table."""
-    if not title.strip() or set(title) & set("|\n"):
-        raise ValueError("one line of text without |")
+    """Return `title`. Raises ValueError where Markdown would make more of it than plain text."""
+    if not title.strip() or set(title) & set("|<>[]\\`") or not title.isprintable():
+        raise ValueError("printable text without | < > [ ] \\ and `")
     return title
 
 
-Title = Annotated[str, AfterValidator(_check_title)]
+Title = Annotated[Text, AfterValidator(_check_title)]
 
 
 @settings_class

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from reid.runtime.errors import InputError, describe
+from reid.runtime.errors import InputError
 from reid.runtime.outputs import atomic as atomic_output
+from reid.runtime.system_errors import describe
 
 __all__ = [
     "atomic_output",

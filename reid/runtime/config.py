@@ -1,71 +1,30 @@
 """params.yaml: read it, and turn a section of it into settings.
 
 `datasets.<name>.model`, `.train` and `.evaluate` override keys of the section of the same name, and
-after them `losses.<name>.model` and `.train`: a row of the tables wins over a dataset. Anchors,
-merge keys and keys that come twice are refused: DVC would read or rewrite them in its own way.
+after them `losses.<name>.model` and `.train`: a row of the tables wins over a dataset.
+
+As a command, it checks ./params.yaml: in dvc.yaml before each command that has a name from
+params.yaml in it, so that no other name reaches a shell.
 """
 
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from reid.runtime import settings
-from reid.runtime.errors import InputError
+from reid.runtime import cli, names, params_file, settings
+from reid.runtime.errors import InputError, short
 from reid.runtime.settings import Settings
 
 OVERRIDABLE = ("model", "train")  # by a dataset and by a loss
 OF_DATASETS = (*OVERRIDABLE, "evaluate")  # by a dataset
 
 
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses anchors, merge keys and duplicate keys, with the line."""
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        """Compose a node that has no anchor and is no alias."""
-        event = self.peek_event()
-        if getattr(event, "anchor", None):
-            raise InputError(
-                f"line {event.start_mark.line + 1} of {self.name}: got the anchor or alias "
-                f"`{event.anchor}`, wanted the values written out: `dvc exp run -S` drops an "
-                "override of an anchored map."
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Construct a mapping each of whose keys comes once."""
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise InputError(
-                    f"line {key_node.start_mark.line + 1} of {self.name}: got a list or mapping as "
-                    "a key, wanted text."
-                )
-            if key_node.value == "<<" or key_node.value in seen:
-                what = "a merge key" if key_node.value == "<<" else f"`{key_node.value}` twice"
-                raise InputError(
-                    f"line {key_node.start_mark.line + 1} of {self.name}: got {what} in one "
-                    "mapping, wanted each key once, written out."
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
 def read(path: str | Path) -> dict[str, Any]:
-    """Read params.yaml. Raises InputError when it is missing, invalid or no mapping."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            params = yaml.load(file, _Loader)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing: run from the project's folder, or name the file with --params."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(params, dict):
-        raise InputError(f"{path}: got {params!r}, wanted a mapping such as `loss: alignedreid`.")
+    """Read params.yaml, as DVC does, and check the names in it.
+
+    Raises InputError when it is missing, invalid or no mapping, and for a name that is not allowed.
+    """
+    params = params_file.read(path)
+    names.check(params)
     return params
 
 
@@ -82,13 +41,19 @@ def load(
     `given` are keys that the command line gives and params.yaml does not. Raises InputError as
     `section` does, and with all mistakes in the section at once.
     """
-    values = {**section(params, name, dataset, loss), **given}
-    places = {}
+    values, places = section(params, name, dataset, loss), {}
     for group, chosen in (("datasets", dataset), ("losses", loss)):
         if chosen is not None:
             overrides = _overrides(params, group, chosen, name)
             places |= {key: f"{group}.{chosen}.{name}.{key}" for key in overrides}
-    return settings.make(kind, values, name, places)
+    for key in given:
+        if key in values:
+            raise InputError(
+                f"`{places.get(key, f'{name}.{key}')}` in params.yaml would count for nothing: "
+                f"--{key} of the command says it. Remove it there."
+            )
+        places[key] = f"--{key}"
+    return settings.make(kind, {**values, **given}, name, places)
 
 
 def section(
@@ -150,6 +115,15 @@ def _mapping(value: Any, where: str) -> dict[Any, Any]:
     """Return `value` if it is a mapping, {} if there is none. Raises InputError for the rest."""
     if value is not None and not isinstance(value, dict):
         raise InputError(
-            f"`{where}` in params.yaml: got {value!r}, wanted a mapping such as `key: value`."
+            f"`{where}` in params.yaml: got {short(value)}, wanted a mapping such as `key: value`."
         )
     return value or {}
+
+
+def main() -> None:
+    """Check ./params.yaml, and say what is wrong with it."""
+    read("params.yaml")
+
+
+if __name__ == "__main__":
+    cli.run(main)

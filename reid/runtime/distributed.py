@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 
 from reid.runtime import cli, outputs
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, short
 
 TIMEOUT = timedelta(days=2)  # of the slowest process; one that has ended is noticed
 GRACE_SECONDS = 5  # until torchrun, once it learns that one has failed, stops the others
@@ -61,7 +61,7 @@ def _start_processes(main: Callable[[], None]) -> None:
     wanted = os.environ.get("REID_PROCESSES") or "1"
     if not wanted.isdecimal() or int(wanted) < 1:
         raise InputError(
-            f"REID_PROCESSES is {wanted!r}: wanted a whole number of processes, 1 or more."
+            f"REID_PROCESSES is {short(wanted)}: wanted a whole number of processes, 1 or more."
         )
     if int(wanted) == 1 or cli.under_torchrun():
         return

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reid.runtime.errors import InputError, describe
+from reid.runtime.errors import InputError
+from reid.runtime.system_errors import describe
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a file system that has none
 MOUNTS = Path("/proc/self/mountinfo")  # Linux alone has it

@@ -117,8 +117,9 @@ def main() -> None:
     params = config.read(args.params)
     default = vars(config.load(RerankSettings, params, "rerank"))
     values = [getattr(args, name) or [value] for name, value in default.items()]
+    options = {name: f"--{name.replace('_', '-')}" for name in default if getattr(args, name)}
     grid = [
-        make(RerankSettings, dict(zip(default, chosen, strict=True)), "rerank")
+        make(RerankSettings, dict(zip(default, chosen, strict=True)), "rerank", options)
         for chosen in dict.fromkeys(itertools.product(*values))
     ]
     settings = config.load(EvaluateSettings, params, "evaluate")

@@ -13,14 +13,15 @@ import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from reid.runtime import distributed, outputs
 from reid.runtime.errors import InputError
-from reid.runtime.settings import NonNegative, settings_class
+from reid.runtime.settings import settings_class
 from reid.training.stop_requests import Stopped, StopRequests
 
 BROKEN = (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -32,7 +33,7 @@ class ResumeSettings:
     after each step.
     """
 
-    minutes: NonNegative
+    minutes: Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class CheckpointFile:

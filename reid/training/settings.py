@@ -3,14 +3,24 @@ cell's.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from reid.losses import LossSettings
-from reid.runtime.settings import Count, Fraction, NonNegative, Seed, Whole, settings_class
+from reid.runtime.settings import (
+    Count,
+    Device,
+    Fraction,
+    NonNegative,
+    Seed,
+    Whole,
+    settings_class,
+)
 from reid.training.augmentation import Crop
 from reid.trunk.settings import ModelSettings
+
+MOST_IMAGES = 65_536  # of a batch
 
 
 @settings_class
@@ -23,10 +33,10 @@ class TrainSettings:
     """
 
     epochs: Count
-    people: Count
-    images_each: Count
-    learning_rate: NonNegative
-    weight_decay: NonNegative
+    people: Annotated[int, Field(ge=1, le=10_000)]
+    images_each: Annotated[int, Field(ge=1, le=1000)]
+    learning_rate: Annotated[float, Field(ge=0, le=10)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
     warmup_epochs: Whole
     decay_epochs: Count
     decay_factor: Fraction
@@ -39,12 +49,15 @@ class TrainSettings:
     precision: Literal["fp32", "bf16"]
     compile: bool
     seed: Seed
-    device: str
+    device: Device
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
-        if self.people * self.images_each < 2:
+        images = self.people * self.images_each
+        if images < 2:
             raise ValueError("a batch of one image has no variance: raise people or images_each")
+        if images > MOST_IMAGES:
+            raise ValueError(f"people x images_each is {images}, wanted at most {MOST_IMAGES}")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reid.runtime.settings import settings_class
+from reid.runtime.settings import Text, settings_class
 
 
 def _digest(value: str) -> str:
@@ -28,12 +28,12 @@ class ModelSettings:
     the file that `weights` names, and empty where it names none.
     """
 
-    trunk: str
-    last_layer: str
+    trunk: Text
+    last_layer: Text
     height: Side
     width: Side
     stripes: Annotated[int, Field(ge=1, le=256)]
-    weights: str
+    weights: Text
     weights_sha256: Digest
     last_stride: Literal[1, 2]
     bnneck: bool

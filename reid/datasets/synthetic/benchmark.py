@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from reid.datasets.filenames import SUBFOLDERS
 from reid.datasets.records import SourceSettings
 from reid.datasets.synthetic.cameras import CAMERAS
-from reid.runtime.settings import Fraction, Number, settings_class
+from reid.runtime.settings import Fraction, settings_class
 
 FOLDERS = tuple(SUBFOLDERS.values())  # of train, query and gallery
 JUNK, DISTRACTOR = -1, 0
@@ -34,7 +34,7 @@ class SyntheticSettings(SourceSettings):
     seed: Annotated[int, Field(ge=0, le=2**63)]
     train_people: People
     test_people: People
-    images_per_camera: Annotated[Number, Field(ge=1, le=1000)]
+    images_per_camera: Annotated[float, Field(ge=1, le=1000)]
     distractors: Images
     junk: Images
     height: Annotated[int, Field(ge=32, le=1024)]
