@@ -10,13 +10,14 @@ from tabulate import tabulate
 
 HEAD = """# Reliability
 
-What `make soak` tried in about half an hour. Each kind is a test in `tests/soak/`, of which `make test`
-runs a few trials.
+What `make soak` tried in about half an hour. Each kind is a test in `tests/soak/`, of which
+`make test` runs a few trials.
 
-- *right*: the result is that of a slow obvious twin, of the undisturbed run, or of what was damaged.
+- *right*: the result is that of a slow obvious twin, of the undisturbed run, or of what was there
+  before the damage.
 - *refused*: exit code 1, one paragraph that says what is wrong, and nothing left behind.
-- *failed*: anything else, such as a wrong number, a traceback, a hang or a half-written file. A kind
-  stops at its first failure.
+- *failed*: anything else, such as a wrong number, a traceback, a hang or a half-written file. A
+  kind stops at its first failure.
 """
 STARTED = time.time()
 

@@ -56,7 +56,8 @@ def test_features_give_what_the_twins_give(fresh, tile, k, share, junk, doubles,
             arrays["pids"][::3] = -1
         if doubles:  # equal images have equal distances, and those favour no match
             for name in FLOATS:
-                arrays[name][len(arrays[name]) // 2 :] = arrays[name][: -(len(arrays[name]) // 2)]
+                half = len(arrays[name]) // 2
+                arrays[name][half:] = arrays[name][: len(arrays[name]) - half]
     write(folder, splits)
     rows, columns = tile
     params = folders.write_params(

@@ -68,8 +68,8 @@ KEYS = sorted(
     f"{name}.{key}" for name in SECTIONS for key in yaml.safe_load(TEXT)[name] if key != "raw"
 )
 
-ODD = """020 0o20 0x1F 1:30 1_000 +5 1e-4 1E5 .5 5. .inf -.inf .nan ~ null yes no on off y n Yes TRUE
-true false 2020-02-30 2020-02-29 2001-12-14t21:59:43.10-05:00 0b11 -0 1e300 1e999 = meta cuda:0
+ODD = """020 0o20 0x1F 1:30 1_000 +5 1e-4 1E5 .5 5. .inf -.inf .nan ~ null yes no on off y n Yes
+TRUE true false 2020-02-30 2020-02-29 2001-12-14t21:59:43.10-05:00 0b11 -0 1e300 1e999 = meta cuda:0
 cuda:99 mps xla cpu auto none pad resnet50 '' "" [] {} [1] {a:1} !!int !!python/object:os.system 2 1
 0 -1 32 31 64 1000000000000 99999999999999999999 0.3 1.5 | > & * ! @ ` % # - ? : ,"""
 SCALARS = st.one_of(
