@@ -4,10 +4,13 @@ import itertools
 import json
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from tests.soak import page
 from tests.soak.kinds import IS_LONG, RIGHT
+
+ENOUGH = 10  # trials, of which one must come out right
 
 
 @pytest.fixture
@@ -23,12 +26,21 @@ def fresh(tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def one_cell(params, tmp_path_factory):
+    """The tiny benchmark's settings with one cell in the tables, that of `finished`."""
+    file = tmp_path_factory.mktemp("one_cell") / "params.yaml"
+    content = {**params, "tables": {**params["tables"], "losses": ["ls"]}}
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return file
+
+
 @pytest.fixture(autouse=True)
 def _something_came_out_right(request):
     """Fail where all trials of a kind were refused: such a kind tries nothing."""
     yield
     tally = getattr(request.function, "tally", None)
-    if tally and tally.tried and not tally.is_failing:
+    if tally and tally.tried > ENOUGH and not tally.is_failing:
         assert tally.outcomes[RIGHT], f"of {tally.tried} trials none came out right"
 
 

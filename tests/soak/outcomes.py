@@ -7,7 +7,7 @@ import resource
 import signal
 from typing import NamedTuple
 
-from reid.runtime.errors import InputError
+from reid.runtime import cli
 from tests.conftest import run_module
 from tests.soak.kinds import REFUSED
 
@@ -50,12 +50,14 @@ def attempt(module, *arguments, watched):
 
 
 def call(function, *arguments):
-    """Call a function that may raise InputError and nothing else -> Outcome."""
-    with limits():
-        try:
+    """Call a function that may raise InputError and nothing else -> Outcome, its words those that a
+    command would end with.
+    """
+    try:
+        with limits(), cli.exit_codes():
             return Outcome(DONE, "", function(*arguments))
-        except InputError as error:
-            message = " ".join(str(error).split())
+    except SystemExit as stopped:
+        message = str(stopped.code).removeprefix("error: ")
     check_words(message)
     return Outcome(REFUSED, message)
 

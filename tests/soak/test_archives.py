@@ -24,14 +24,18 @@ CONTENT = {
 }
 
 
-def pack(kind, content=CONTENT, **member):
-    """{name: bytes} -> the bytes of an archive; `member` are fields of every tar entry."""
+BAD = "not_utf8"
+
+
+def pack(kind, content=CONTENT):
+    """{name: bytes} -> the bytes of an archive."""
     out = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as opened:
             for name, data in content.items():
+                name = name.replace("\udcff", BAD)
                 opened.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-        return out.getvalue()
+        return out.getvalue().replace(BAD.encode(), b"\xff" * len(BAD))
     with (
         gzip.GzipFile(fileobj=out, mode="w", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|") as opened,
@@ -39,8 +43,6 @@ def pack(kind, content=CONTENT, **member):
         for name, data in content.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
-            for key, value in member.items():
-                setattr(info, key, value)
             opened.addfile(info, io.BytesIO(data))
     return out.getvalue()
 
@@ -78,7 +80,7 @@ def unpacked(folder):
     "archives cut short or with changed bytes",
     *(25, 4000),
     kind=st.sampled_from(KINDS),
-    damage=st.sampled_from(["flip", "flip", "flip", "cut", "zeros", "drop", "prefix", "html"]),
+    damage=st.sampled_from(["flip", "flip", "flip", "cut", "garbage", "drop", "prefix", "html"]),
     share=st.floats(0, 1),
     bit=st.integers(0, 7),
 )
@@ -87,8 +89,8 @@ def test_a_damaged_archive_is_whole_or_nothing(fresh, kind, damage, share, bit):
     at = min(int(share * len(content)), len(content) - 1)
     if damage == "flip":
         content[at] ^= 1 << bit
-    elif damage == "zeros":
-        content[at : at + 16] = bytes(len(content[at : at + 16]))
+    elif damage == "garbage":
+        content[at : at + 16] = b"\xaa" * len(content[at : at + 16])
     elif damage in ("cut", "drop"):
         del content[at : len(content) if damage == "cut" else at + 1]
     else:
@@ -132,7 +134,7 @@ NAMES = {
     "CON.jpg": None,
     " .jpg": None,
     "-rf": None,
-    "\ud800.jpg": None,
+    "\udcff.jpg": None,  # a byte that is not UTF-8
     "name\\with.jpg": None,
     ".": None,
     "..": True,
@@ -149,10 +151,7 @@ NAMES = {
 def test_odd_names_stay_inside(fresh, kind, name, place):
     folder, items = fresh(), list(CONTENT.items())
     items.insert(place, (name, b"odd"))
-    try:
-        content = pack(kind, dict(items))
-    except (ValueError, UnicodeError):
-        content = pack(kind, {**dict(items[:place]), "\udcff.jpg": b"odd"}, name="\udcff.jpg")
+    content = pack(kind, dict(items))
     outcome = unpack(folder, kind, content)
     assert not Path("/tmp/outside-of-the-archive").exists()
     if outcome.is_refused:
@@ -174,8 +173,8 @@ def test_a_name_twice_is_the_same_file_or_refused(fresh, kind, data):
     if outcome.is_refused:
         return REFUSED
     files = unpacked(folder / "raw" / "set")
-    assert (first, second) == ("A", "a"), f"{first} and {second} became {files}"
-    assert files == {"A": b"1", "x": b"", "a": b"2"}
+    last = {first: b"1", "x": b"", second: b"2"}  # as tar appends: the last of a name counts
+    assert files == last, f"{first} and {second} became {files}"
     return RIGHT
 
 

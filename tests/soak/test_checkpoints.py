@@ -146,7 +146,7 @@ def nested(depth):
 
 @tries(
     "checkpoints of other contents",
-    *(6, 170),
+    *(3, 170),
     is_shrunk=False,
     holding=st.sampled_from(sorted(HOLDINGS)),
     legacy=st.booleans(),
@@ -177,7 +177,7 @@ class Evil:
 
 @tries(
     "checkpoints with damaged bytes, and files that are none",
-    *(8, 250),
+    *(3, 250),
     is_shrunk=False,
     damage=st.sampled_from(
         ["flip", "head", "cut", "html", "lfs", "empty", "evil", "pickle", "zip", "numpy"]
