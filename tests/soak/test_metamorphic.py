@@ -1,4 +1,6 @@
-"""What must not matter does not: order, names, scale, far distractors, tiles, threads, processes."""
+"""What must not matter does not: order, names, scale, far distractors, tiles, threads,
+processes.
+"""
 
 import json
 
@@ -103,7 +105,7 @@ def test_names_of_people_and_cameras_change_nothing(fresh, high, **sizes):
     "features scaled by powers of two",
     *(2, 250),
     **SIZES,
-    exponents=st.tuples(st.integers(-12, 12), st.integers(-12, 12)),
+    exponents=st.tuples(st.integers(-5, 12), st.integers(-5, 12)),
     each=st.booleans(),
 )
 def test_the_length_of_features_changes_no_byte(fresh, exponents, each, **sizes):
@@ -114,7 +116,7 @@ def test_the_length_of_features_changes_no_byte(fresh, exponents, each, **sizes)
     for arrays in splits:
         for name, exponent in zip(FLOATS, exponents, strict=True):
             shape = (len(arrays[name]), *[1] * (arrays[name].ndim - 1))
-            own = rng.integers(-6, 7, shape) if each else np.zeros(shape, int)
+            own = rng.integers(-4, 5, shape) if each else np.zeros(shape, int)
             arrays[name] = np.ldexp(arrays[name], exponent + own).astype(np.float32)
     run(other, splits)
     assert files_of(one) == files_of(other)
@@ -127,7 +129,7 @@ def test_far_distractors_change_no_rank(fresh, count, **sizes):
     for arrays in splits:  # all in one half of space, and the distractors in the other
         for name in FLOATS:
             arrays[name] = np.abs(arrays[name]) + np.float32(0.01)
-    columns, scores = run(fresh(), splits)
+    columns, _ = run(fresh(), splits)
     far = reordered(splits[1], np.arange(count) % len(splits[1]["pids"]))
     far = {**far, **{name: -far[name] for name in FLOATS}, "pids": np.zeros(count, np.int64)}
     more = {name: np.concatenate([splits[1][name], far[name]]) for name in far}
