@@ -62,8 +62,10 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_sessionfinish(session):
-    """Write docs/reliability.md, in the process that has no other above it."""
-    if IS_LONG and not hasattr(session.config, "workerinput"):
+    """Write docs/reliability.md when all kinds were tried, in the process above the workers."""
+    config = session.config
+    is_whole = config.args == ["tests/soak"] and not config.option.keyword
+    if IS_LONG and is_whole and not hasattr(config, "workerinput"):
         page.write(_folder(session.config), ROOT / "docs" / "reliability.md")
 
 

@@ -146,7 +146,7 @@ def nested(depth):
 
 @tries(
     "checkpoints of other contents",
-    *(3, 170),
+    *(3, 120),
     is_shrunk=False,
     holding=st.sampled_from(sorted(HOLDINGS)),
     legacy=st.booleans(),
@@ -177,7 +177,7 @@ class Evil:
 
 @tries(
     "checkpoints with damaged bytes, and files that are none",
-    *(3, 250),
+    *(3, 180),
     is_shrunk=False,
     damage=st.sampled_from(
         ["flip", "head", "cut", "html", "lfs", "empty", "evil", "pickle", "zip", "numpy"]
@@ -230,7 +230,7 @@ def other_file(kind, folder, how):
 
 @tries(
     "a model.safetensors with damaged bytes",
-    *(15, 1500),
+    *(15, 1000),
     damage=st.sampled_from(["head", "head", "flip", "cut", "length", "html", "empty"]),
     share=st.floats(0, 1),
     bit=st.integers(0, 7),

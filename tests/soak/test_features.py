@@ -41,7 +41,7 @@ def check_all(folder, splits, k1=4, k2=2, share=0.3):
 
 @tries(
     "feature folders of 1 to 20 images, 1 to 9 stripes, any tile, k1, k2 and lambda",
-    *(8, 700),
+    *(8, 400),
     **SIZES,
     tile=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     k=st.tuples(st.integers(1, 25), st.integers(1, 25)),
@@ -79,7 +79,7 @@ def test_features_give_what_the_twins_give(fresh, tile, k, share, junk, doubles,
     return REFUSED
 
 
-@tries("re-ranking from lists as short as it allows", 3, 300, **SIZES, k1=st.integers(1, 9))
+@tries("re-ranking from lists as short as it allows", 3, 150, **SIZES, k1=st.integers(1, 9))
 def test_short_lists_give_what_whole_ones_give(fresh, k1, **sizes):
     folder, splits = fresh(), two_splits(**sizes)
     splits[1]["pids"][0] = splits[0]["pids"][0]
@@ -148,7 +148,7 @@ CHANGES = {
 
 @tries(
     "feature folders of other types, lengths and shapes",
-    *(25, 2500),
+    *(25, 1500),
     **{**SIZES, "queries": st.integers(2, 6), "gallery": st.integers(2, 8)},
     change=st.sampled_from(sorted(CHANGES)),
     side=st.integers(0, 1),
@@ -174,7 +174,7 @@ def test_changed_arrays_are_right_or_refused(fresh, change, side, data, **sizes)
 
 @tries(
     "feature files and distances with damaged bytes",
-    *(10, 1000),
+    *(10, 500),
     seed=st.integers(0, 2**32 - 1),
     damage=st.sampled_from(["cut", "flip", "text", "empty", "absent", "longer", "folder"]),
     data=st.data(),

@@ -66,7 +66,7 @@ def reordered(arrays, order):
     return {name: array[order] for name, array in arrays.items()}
 
 
-@tries("the order of queries and of gallery images", 2, 250, **SIZES)
+@tries("the order of queries and of gallery images", 2, 150, **SIZES)
 def test_the_order_of_images_changes_no_distance(fresh, **sizes):
     rng = np.random.default_rng(sizes["seed"])
     splits = with_match(two_splits(**sizes))
@@ -84,7 +84,7 @@ def test_the_order_of_images_changes_no_distance(fresh, **sizes):
     return RIGHT
 
 
-@tries("people and cameras by other numbers", 2, 250, **SIZES, high=st.sampled_from([100, 2**40]))
+@tries("people and cameras by other numbers", 2, 150, **SIZES, high=st.sampled_from([100, 2**40]))
 def test_names_of_people_and_cameras_change_nothing(fresh, high, **sizes):
     rng = np.random.default_rng(sizes["seed"])
     splits = with_match(two_splits(**sizes))
@@ -103,7 +103,7 @@ def test_names_of_people_and_cameras_change_nothing(fresh, high, **sizes):
 
 @tries(
     "features scaled by powers of two",
-    *(2, 250),
+    *(2, 150),
     **SIZES,
     exponents=st.tuples(st.integers(-5, 12), st.integers(-5, 12)),
     each=st.booleans(),
@@ -123,7 +123,7 @@ def test_the_length_of_features_changes_no_byte(fresh, exponents, each, **sizes)
     return RIGHT
 
 
-@tries("distractors that are far from all", 2, 250, **SIZES, count=st.integers(1, 20))
+@tries("distractors that are far from all", 2, 150, **SIZES, count=st.integers(1, 20))
 def test_far_distractors_change_no_rank(fresh, count, **sizes):
     splits = with_match(two_splits(**sizes))
     for arrays in splits:  # all in one half of space, and the distractors in the other
@@ -147,7 +147,7 @@ def test_far_distractors_change_no_rank(fresh, count, **sizes):
 
 @tries(
     "tiles of any size",
-    *(2, 250),
+    *(2, 150),
     **SIZES,
     tile=st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
@@ -168,7 +168,7 @@ STAGES = ("rerank", "evaluate", *SHARED) if IS_LONG else ("rerank",)
 
 @tries(
     "threads and processes",
-    *(1, 40),
+    *(1, 25),
     is_shrunk=False,
     stage=st.sampled_from(STAGES),
     threads=st.sampled_from(["2", "3", "1", None]),

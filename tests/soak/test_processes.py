@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.soak.kinds import IS_LONG, REFUSED, RIGHT, tries
 from tests.soak.processes import STAGES, error_of, finish, job_of, left_in, wait_for_end
 
-FAST = st.sampled_from(STAGES if IS_LONG else ("tables", "rerank", "report"))
+FAST = st.sampled_from(STAGES if IS_LONG else ("report", "tables"))
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL)
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -59,7 +59,7 @@ def check_rerun(job, expected):
 
 @tries(
     "a stage killed at a random moment: SIGTERM, SIGINT, SIGHUP, SIGKILL, process or group",
-    *(2, 110),
+    *(2, 80),
     is_shrunk=False,
     stage=FAST,
     number=st.sampled_from(SIGNALS),
@@ -89,7 +89,7 @@ def test_a_kill_leaves_all_or_nothing(make_job, undisturbed, stage, number, to_g
 
 @tries(
     "a stage that may write files of so many bytes only",
-    *(2, 60),
+    *(2, 40),
     is_shrunk=False,
     stage=FAST,
     share=st.floats(0, 1.3),
@@ -149,7 +149,7 @@ def small_disk(folder, size):
 
 @tries(
     "a stage on a disk that is full, or becomes full",
-    *(1, 60),
+    *(1, 40),
     is_shrunk=False,
     stage=FAST,
     share=st.floats(0, 1.5),
@@ -178,7 +178,7 @@ def test_a_full_disk_is_told(make_job, undisturbed, stage, share, where):
 
 @tries(
     "two or three runs on one output at once",
-    *(2, 80),
+    *(2, 50),
     is_shrunk=False,
     stage=FAST,
     seed=SEEDS,

@@ -167,7 +167,7 @@ def load_section(params, name):
     return call(lambda: config.load(SECTIONS[name], params, name, **seed))
 
 
-@tries("one value of params.yaml, spelled oddly", 60, 6000, key=st.sampled_from(KEYS), text=SCALARS)
+@tries("one value of params.yaml, spelled oddly", 60, 4000, key=st.sampled_from(KEYS), text=SCALARS)
 def test_a_value_is_read_as_dvc_reads_it_or_refused(fresh, key, text):
     content = replaced(key, text).encode("utf-8", "surrogatepass")
     outcome = read_as_written(content, fresh())
@@ -201,7 +201,7 @@ def plain_value(key):
 PLAIN = st.sampled_from([key for key in KEYS if key not in ("train.evaluate_epochs", "train.keep")])
 
 
-@tries("one plain value of params.yaml", 20, 1000, key=PLAIN, data=st.data())
+@tries("one plain value of params.yaml", 20, 500, key=PLAIN, data=st.data())
 def test_a_plain_value_is_accepted(fresh, key, data):
     if key == "train.held_out":
         key = "train.epochs"
@@ -248,7 +248,7 @@ def damaged(draw):
     return content.decode("latin-1").encode(encoding, "replace") if encoding else bytes(content)
 
 
-@tries("params.yaml with damaged bytes", 30, 2000, content=damaged())
+@tries("params.yaml with damaged bytes", 30, 1500, content=damaged())
 def test_a_damaged_file_is_read_as_dvc_reads_it_or_refused(fresh, content):
     outcome = read_as_written(content, fresh())
     if outcome.is_refused:
