@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.soak import page
 from tests.soak.kinds import IS_LONG, RIGHT
 
-ENOUGH = 10  # trials, of which one must come out right
+ENOUGH = 30  # trials, of which one must come out right
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     tally = getattr(item.function, "tally", None)
     if IS_LONG and tally and (call.when == "call" or report.skipped or report.failed):
-        row = page.row(tally, item.session.items.index(item), report)
+        row = page.row(tally, item.session.items.index(item), report, call.excinfo)
         file = _folder(item.config) / f"{item.path.stem}-{item.name}.json"
         file.write_text(json.dumps(row), encoding="utf-8")
     return report

@@ -28,11 +28,11 @@ def forget(folder):
         file.unlink()
 
 
-def row(tally, order, report):
+def row(tally, order, report, raised):
     """One kind as a row: what was tried, how often, and what came of it."""
     failure = ""
     if report.failed:
-        failure = _first_sentence(report)
+        failure = _first_sentences(raised.value)
     if report.skipped:
         failure = f"not tried: {report.longrepr[-1].removeprefix('Skipped: ')}"
     return {
@@ -71,7 +71,8 @@ def _machine():
     )
 
 
-def _first_sentence(report):
-    """The error of a failing trial, in one line."""
-    text = getattr(report.longrepr, "reprcrash", None)
-    return " ".join((text.message if text else str(report.longrepr)).split())[:300]
+def _first_sentences(error):
+    """What failed, in one line: of several kinds of failure, the first sentence of each."""
+    errors = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
+    texts = [f"{type(each).__name__} {' '.join(str(each).split())[:200]}" for each in errors]
+    return "; ".join(texts).replace("|", "/")
