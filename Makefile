@@ -1,14 +1,18 @@
-# `make repro` regenerates all tables, `make test` passes the tests; both set up .venv first.
+# `make repro` regenerates all tables, `make test` passes the tests, `make soak` tries for half an
+# hour and writes docs/reliability.md; all set up .venv first.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lint setup repository
+.PHONY: repro test soak lint setup repository
 repro: repository setup
 	dvc repro
 	@cat metrics/tables/*.md
 
 test: setup
 	python -m pytest
+
+soak: setup
+	SOAK=1 python -m pytest tests/soak -o addopts= --numprocesses=2 --dist=worksteal --tb=short -v
 
 lint: setup
 	ruff check

@@ -97,6 +97,8 @@ NOT_RUN = {
     "make repro": ENVIRONMENT,
     "make test": ENVIRONMENT,
     "make lint": ENVIRONMENT,
+    "make soak": ENVIRONMENT,
+    "pip install pip-audit": NETWORK,
     "pip install pre-commit": NETWORK,
     "pre-commit install": NETWORK,
     "python docs/contact_sheet.py": "draws over docs/people.jpg",

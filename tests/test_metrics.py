@@ -21,6 +21,7 @@ from reid.results.metrics import (
     percentages,
     score,
 )
+from reid.runtime import resources
 from reid.runtime.errors import InputError
 from tests.conftest import make_settings
 
@@ -296,9 +297,10 @@ class TestNobody:
             metric(*case([[1, 2, np.nan]], [7], [-1, 7, -1], [0], [1, 1, 1]))
 
 
-def test_draws_that_memory_cannot_hold_are_refused():
-    settings = EvaluateSettings("cuhk03", 10**13, 0)
-    with pytest.raises(InputError, match=r"10,000,000,000,000 draws of 12 people needs .* GB of"):
+def test_draws_that_memory_cannot_hold_are_refused(monkeypatch):
+    monkeypatch.setattr(resources, "available_memory", lambda: 10**6)
+    settings = EvaluateSettings("cuhk03", 100_000, 0)
+    with pytest.raises(InputError, match=r"100,000 draws of 12 people needs .* GB of"):
         cuhk03_metric(*random_case(0), settings)
 
 

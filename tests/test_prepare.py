@@ -171,6 +171,7 @@ def test_equal_runs_make_equal_bytes_and_the_seed_changes_partial_queries_alone(
     assert first == contents(tmp_path / "b")
     assert {name for name in first if first[name] != other[name]} == {
         "query_partial/images.zip",
+        "query_partial/made_by.json",
         "query_partial/manifest.csv",
     }
     assert {name for name in first if first[name] == other[name]} == {
