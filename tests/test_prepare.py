@@ -176,6 +176,7 @@ def test_equal_runs_make_equal_bytes_and_the_seed_changes_partial_queries_alone(
     }
     assert {name for name in first if first[name] == other[name]} == {
         *(f"{split}/images.zip" for split in ("train", "query", "gallery")),
+        *(f"{split}/made_by.json" for split in ("train", "query", "gallery")),
         *(f"{split}/manifest.csv" for split in ("train", "query", "gallery")),
         "statistics.json",
     }
