@@ -99,8 +99,9 @@ def _details(scores: dict[str, Scores], pids: ndarray, seed: int) -> dict[str, A
 
 def text(run: Run) -> str:
     """Return a run as indented JSON, each list of numbers on one line."""
-    indented = json.dumps(run, indent=2, ensure_ascii=False) + "\n"
-    return re.sub(r"\[\n[\d\s.,eE+-]*\]", lambda found: " ".join(found[0].split()), indented)
+    indented = json.dumps(run, indent=2) + "\n"
+    numbers = r"(?<=\[)\n[\d\s.,eE+-]*(?=\])"
+    return re.sub(numbers, lambda found: " ".join(found[0].split()), indented)
 
 
 def write(file: Path, run: Run) -> None:

@@ -28,11 +28,12 @@ def sentence(rows: list[dict[str, Any]], titles: dict[str, str]) -> str:
     pairs = [[titles[column] for column in columns] for columns in uncertainty.COMPARISONS]
     tested = ", ".join(f"{second} to {first}" for first, second in pairs)
     found = "; ".join(text for row in rows if (text := _of_row(row, titles)))
+    training = ": that is the deviation" if any("seeds" in row for row in rows) else ""
     return (
         f"Within noise (p of {uncertainty.NOISE} or more, paired by test people): "
-        f"{found or 'nothing'}. Tested in each row and seed: {tested}. Rows against each other: "
-        "`python -m reid.tools.compare`. The tests say what other test people would show; what "
-        "another training would give is the deviation over seeds."
+        f"{found or 'nothing'}. Tested in each row: {tested}. Rows against each other: `python -m "
+        "reid.tools.compare`. The tests say what other test people would show, not what another "
+        f"training would give{training}."
     )
 
 

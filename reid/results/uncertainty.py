@@ -7,7 +7,7 @@ deviation over seeds.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -28,6 +28,8 @@ PER_QUERY: dict[str, Callable[[Scores], ndarray]] = {  # measure: its values [Q]
     "rank1": lambda scores: scores.first_hits,
     "mAP": lambda scores: scores.average_precisions,
 }
+
+Name = TypeVar("Name")
 
 
 class Difference(NamedTuple):
@@ -82,8 +84,8 @@ def intervals_of(
 
 
 def differences_of(
-    pairs: dict[str, tuple[Scores, Scores]], pids: ndarray, seed: int
-) -> dict[str, dict[str, dict[str, Any]]]:
+    pairs: dict[Name, tuple[Scores, Scores]], pids: ndarray, seed: int
+) -> dict[Name, dict[str, dict[str, Any]]]:
     """Named pairs of scores of the same queries, whose pids are [Q] -> for each {"rank1":
     {"difference", "interval": [low, high], "p"}, "mAP": ...}, first - second in points.
     """

@@ -44,38 +44,44 @@ def parse(text: str) -> Side:
     return Side(run, column)
 
 
+class Line(NamedTuple):
+    """One measure of two columns: its values in percent, and a - b in points."""
+
+    first: str
+    second: str
+    measure: str
+    a: float
+    b: float
+    difference: float
+    interval: str
+    p: float
+
+
 def compare(
     root: Path, sides: tuple[Side, Side], protocol: str, settings: EvaluateSettings
-) -> list[tuple[object, ...]]:
-    """Two sides, whose folders lie under `root` -> the lines of the table, as in `HEADERS`.
+) -> list[Line]:
+    """Two sides, whose folders lie under `root` -> a line for each pair of columns and measure.
 
     Raises InputError for folders that are missing or broken, and for runs of different images.
     """
-    identities = [_identities(root, side.run, protocol) for side in sides]
-    _check_same_images(sides, identities)
+    images = [_identities(root, side.run, protocol) for side in sides]
+    _check_same_images(sides, images)
     scores = [_scores(root, side, protocol, settings) for side in sides]
     pairs = {
-        (first, second): (scores[0][first], scores[1][second])
-        for first, second in zip(*scores, strict=True)
-    }
-    tests = uncertainty.differences_of(pairs, identities[0][0].pids, settings.seed)
-    return [
-        (
-            _title(sides[0], columns[0]),
-            _title(sides[1], columns[1]),
-            measure,
-            *(round(100 * float(np.nanmean(of_query(score))), 2) for score in pairs[columns]),
-            test[measure]["difference"],
-            "{:+.2f} to {:+.2f}".format(*test[measure]["interval"]),
-            test[measure]["p"],
+        tuple(f"{side.run}:{name}" for side, name in zip(sides, names, strict=True)): tuple(
+            of_side[name] for of_side, name in zip(scores, names, strict=True)
         )
-        for columns, test in tests.items()
-        for measure, of_query in uncertainty.PER_QUERY.items()
-    ]
-
-
-def _title(side: Side, column: str) -> str:
-    return f"{side.run}:{column}"
+        for names in zip(*scores, strict=True)
+    }
+    tests = uncertainty.differences_of(pairs, images[0][0].pids, settings.seed)
+    lines = []
+    for names, test in tests.items():
+        for measure, of_query in uncertainty.PER_QUERY.items():
+            values = (round(100 * float(np.nanmean(of_query(score))), 2) for score in pairs[names])
+            difference, interval, p = test[measure].values()
+            text = "{:+.2f} to {:+.2f}".format(*interval)
+            lines.append(Line(*names, measure, *values, difference, text, p))
+    return lines
 
 
 def _identities(root: Path, run: str, protocol: str) -> tuple[Identities, Identities]:
