@@ -43,7 +43,7 @@ class Scores:
     average_precisions: ndarray
     queries: int
     queries_without_match: int
-    mINP: float  # noqa: N815 - likewise
+    mINP: float  # noqa: N815 - likewise; with one match a draw (`cuhk03`) the mAP
     first_hits: ndarray  # [Q], 1 where the nearest image is a match (share of draws), NaN likewise
 
 
@@ -83,9 +83,9 @@ def cuhk03_metric(
     """CUHK03's classic metric: distances [Q, G] and both sides' pids and camids -> Scores.
 
     A draw takes one image of each gallery person, for the query's person one that is no junk, so
-    that each query has one match, whose average precision and inverse negative penalty are
-    1 / rank; CMC and both are means over `settings.draws`. All queries face the same draws. Ties
-    and errors as in `evaluate`.
+    that each query has one match, whose average precision is 1 / rank; CMC and average precision
+    are means over `settings.draws`. All queries face the same draws. Ties and errors as in
+    `evaluate`.
     """
     _check_shapes(distances, queries, gallery)
     people, counts = np.unique(gallery.pids, return_counts=True)
