@@ -22,7 +22,7 @@ RANKS = 50  # length of a CMC curve
 
 @settings_class
 class EvaluateSettings:
-    """Which metric, and for `cuhk03` how many galleries to draw from which seed."""
+    """Which metric, for `cuhk03` how many galleries to draw, and the seed of all that is drawn."""
 
     metric: Literal["market1501", "cuhk03"]
     draws: Count
