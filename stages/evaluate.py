@@ -1,12 +1,12 @@
-"""Evaluate one run: distances and re-ranked distances -> ranks and mAP of every column and
-protocol, as JSON.
+"""Evaluate one run: distances and re-ranked distances -> ranks, mAP, mINP, intervals and
+verification of every column and protocol, as JSON.
 """
 
 import argparse
 import platform
 from pathlib import Path
 
-from reid.results import cell, provenance
+from reid.results import cell, history, provenance
 from reid.results.metrics import EvaluateSettings
 from reid.runtime import cli, config, made_by
 
@@ -23,7 +23,7 @@ def main() -> None:
     add("--dataset", help=f"dataset {run_only}; its entry may name the metric")
     add("--loss", help="loss of the run, likewise")
     add("--seed", type=int, help="seed of the run, likewise")
-    add("--training", type=Path, help="training.json of the run, which lies beside its model")
+    add("--training", type=Path, help="training.json of the run, beside model and history.csv")
     add("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
     identity = (args.dataset, args.loss, args.seed)
@@ -35,12 +35,13 @@ def main() -> None:
     settings = config.load(EvaluateSettings, params, "evaluate", args.dataset)
     this = made_by.document("stages.evaluate", settings, {}, platform.machine())
     made = provenance.of_folders(*folders, this)
-    head = {"provenance": made}
+    head, curves = {"provenance": made}, {}
     if args.training is not None:
         head = provenance.of_run(identity, args.training, args.features, made)
+        curves = {"history": history.read(args.training.with_name("history.csv"))}
     with cli.atomic_output(args.out, is_file=True) as draft:
         scores = cell.evaluate(*folders, settings)
-        cell.write(draft, {**head, "metric": settings.metric, **scores})
+        cell.write(draft, {**head, "metric": settings.metric, **scores, **curves})
 
 
 if __name__ == "__main__":

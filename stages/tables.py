@@ -1,9 +1,11 @@
-"""Make the tables: the evaluated runs -> a Markdown and a JSON table per dataset and protocol."""
+"""Make the tables: the evaluated runs -> a Markdown and a JSON table per dataset and protocol, and
+the data of DVC's charts.
+"""
 
 import argparse
 from pathlib import Path
 
-from reid.results import cell, tables
+from reid.results import cell, charts, tables
 from reid.results.tables import TablesSettings
 from reid.runtime import cli, config
 
@@ -14,7 +16,8 @@ def main() -> None:
     parser.add_argument(
         "runs", type=Path, help="folder of <dataset>/<loss>/<seed>.json, written by stages.evaluate"
     )
-    parser.add_argument("out", type=Path, help="folder to write: <dataset>[_partial].md and .json")
+    written = "folder to write: <dataset>[_partial].md and .json, and plots"
+    parser.add_argument("out", type=Path, help=written)
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     args = parser.parse_args()
     settings = config.load(TablesSettings, config.read(args.params), "tables")
@@ -24,10 +27,11 @@ def main() -> None:
         ]
         for dataset in settings.datasets
     }
-    pages = tables.pages(cells, settings)
+    files = tables.pages(cells, settings)
+    files |= {f"plots/{name}": text for name, text in charts.files(cells, settings).items()}
     with cli.atomic_output(args.out) as draft:
-        draft.mkdir()
-        for name, text in pages.items():
+        (draft / "plots").mkdir(parents=True)
+        for name, text in files.items():
             (draft / name).write_text(text, encoding="utf-8")
 
 

@@ -72,6 +72,9 @@ def files(tmp_path):
         for name in names:
             np.save(tmp_path / folder / "full" / f"{name}.npy", distances)
     (tmp_path / "training.json").write_text(json.dumps(TRAINED))
+    (tmp_path / "history.csv").write_text(
+        "epoch,loss,rate,accuracy\n1,2.5,0.1,0.25\n2,1.5,0.1,0.5\n"
+    )
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
     return tmp_path
 
@@ -95,13 +98,15 @@ RUN_ARGUMENTS = {
 
 def test_stage_scores_every_column(files, monkeypatch):
     run = evaluate(files, monkeypatch)
-    assert list(run) == ["provenance", "metric", "counts", "full"]
+    details = ["intervals", "differences", "cmc", "verification"]
+    assert list(run) == ["provenance", "metric", "counts", "full", *details]
     assert run["provenance"]["unknown"] == ["features", "distances", "reranked"]
     assert run["provenance"]["evaluate"]["settings"] == PARAMS["evaluate"]
     assert run["counts"] == {"full": {"queries": 2, "queries_without_match": 0, "gallery": 3}}
     assert tuple(run["full"]) == COLUMNS
     for numbers in run["full"].values():
-        assert numbers == {"rank1": 50, "rank5": 100, "rank10": 100, "rank20": 100, "mAP": 75}
+        ranks = {"rank1": 50, "rank5": 100, "rank10": 100, "rank20": 100}
+        assert numbers == {**ranks, "mAP": 75, "mINP": (100 / 1 + 100 / 2) / 2}
 
 
 def test_stage_joins_the_run_that_it_is_told(files, monkeypatch):
@@ -111,6 +116,50 @@ def test_stage_joins_the_run_that_it_is_told(files, monkeypatch):
     assert run["trunk"] == "unknown"
     assert run["provenance"]["training"] == TRAINED
     assert run["full"]["dmli"]["mAP"] == 75
+    assert run["history"] == {"epoch": [1, 2], "loss": [2.5, 1.5], "accuracy": [0.25, 0.5]}
+
+
+def test_what_a_run_holds_beside_its_scores(files, monkeypatch):
+    run = evaluate(files, monkeypatch)
+    details = {name: run[name]["full"] for name in ("intervals", "differences", "cmc")}
+    assert details["cmc"]["local"] == [50, 100, 100]
+    # of two people, one found at once and one not: of four equally likely draws, one is all right
+    assert details["intervals"]["dmli"] == {"rank1": [0, 100], "mAP": [50, 100]}
+    same = {"difference": 0, "interval": [0, 0], "p": 1}
+    assert details["differences"]["dmli-local"] == {"rank1": same, "mAP": same}
+    verification = run["verification"]["full"]
+    assert verification["pairs"] == {"matches": 2, "non_matches": 4}
+    assert len(verification["false_accept_rates"]) == len(
+        verification["columns"]["dmli_rk"]["curve"]
+    )
+
+
+def test_intervals_repeat_from_the_seed(files, monkeypatch):
+    first = (evaluate(files, monkeypatch), (files / "3.json").read_bytes())
+    assert (evaluate(files, monkeypatch), (files / "3.json").read_bytes()) == first
+
+
+def test_lists_of_numbers_are_on_one_line():
+    run = {"a": [1, 2.5, -1e-05], "b": [], "c": ["[1,\n2]", "x"], "d": {"e": [[1, 2], [3]]}}
+    text = cell.text(run)
+    assert '"a": [1, 2.5, -1e-05],' in text
+    assert json.loads(text) == run
+
+
+@pytest.mark.parametrize("broken", ["differences", "cmc"])
+def test_run_of_an_older_version_is_refused(broken):
+    run = make_run()
+    del run[broken]["partial"]
+    with pytest.raises(InputError, match=r"older version.*evaluate@synthetic-alignedreid-0`"):
+        cell.parse_run(json.dumps(run), "here.json")
+
+
+@pytest.mark.parametrize("p", [None, "0", 1.5, math.nan])
+def test_p_value_that_is_no_share_is_refused(p):
+    run = make_run()
+    run["differences"]["full"]["dmli-local"]["mAP"]["p"] = p
+    with pytest.raises(InputError, match="older version"):
+        cell.parse_run(json.dumps(run), "here.json")
 
 
 @pytest.mark.parametrize("missing", RUN_ARGUMENTS)

@@ -32,6 +32,7 @@ MARKET = "test_market1501_as_its_authors_distribute_it"
 CONVERTED = "test_dvc_runs_everything_but_training_on_a_converted_checkpoint"
 FINISHED = "test_every_stage_writes_its_files"
 OTHER_SYSTEM = "test_evaluate_without_a_cell_is_for_features_of_other_systems"
+COMPARED = "test_two_columns_of_a_run_are_compared_as_in_its_json"
 BENCHMARKS = "test_the_command_writes_a_table_and_its_numbers"
 
 CELL = "features/synthetic/ls/0 distances/synthetic/ls/0"
@@ -79,6 +80,10 @@ RUN = {
     "python -m stages.rerank FEATURES DISTANCES RERANKED": FINISHED,
     "python -m stages.evaluate FEATURES DISTANCES RERANKED run.json": OTHER_SYSTEM,
     f"python -m reid.tools.sweep_reranking {CELL} {SWEPT}": ("test_scores_are_those_of_the_stages"),
+    "python -m reid.tools.compare synthetic/softmax/0 synthetic/ls/0": COMPARED,
+    "python -m reid.tools.compare synthetic/ls/0:dmli synthetic/ls/0:local --protocol partial": (
+        COMPARED
+    ),
     "python -m benchmarks.training": "test_training_is_measured_against_the_bare_step",
     "python -m benchmarks": BENCHMARKS,
     "python -m benchmarks --precision int8": BENCHMARKS,
@@ -105,6 +110,11 @@ NOT_RUN = {
     "dvc cache dir --local /disk/cache": "a folder of another disk",
     "dvc exp show": "only shows",
     "dvc plots show": "only shows",
+    "dvc plots diff main": "only shows",
+    "pip install vl-convert-python": NETWORK,
+    "python docs/offline_plots.py": "needs a package that the project does not",
+    "dvc config --local plots.html_template tmp/offline.html": "only shows",
+    "python docs/comparisons.py": LONG,
     "dvc exp run report -S loss=ls -S +datasets.synthetic.train.margin=0.5": LONG,
     "dvc exp run report -S 'tables.losses=[ls,strong]' -S loss=strong": LONG,
     "dvc exp run report -S 'tables.datasets=[synthetic,cuhk03]' -S dataset=cuhk03 -S loss=ls": REAL,

@@ -17,6 +17,7 @@ from reid.results.metrics import (
     cmc,
     cuhk03_metric,
     evaluate,
+    inverse_negative_penalty,
     match_ranks,
     percentages,
     score,
@@ -58,9 +59,9 @@ BY_HAND = case(
 
 def slow(distances, queries, gallery):
     """Straight from the definition: rank every image, walk down the list -> (cmc, mAP, average
-    precisions).
+    precisions, mINP).
     """
-    curves, precisions = [], []
+    curves, precisions, penalties = [], [], []
     for q, row in enumerate(distances):
         same_person = gallery.pids == queries.pids[q]
         is_junk = same_person & (gallery.camids == queries.camids[q])
@@ -75,18 +76,23 @@ def slow(distances, queries, gallery):
             curve.append(hits > 0)
         if hits:
             precisions.append(sum(at_hits) / len(at_hits))
+            hardest = max(rank for rank, g in enumerate(ranking, start=1) if same_person[g])
+            penalties.append(1 - (hardest - hits) / hardest)  # 1 - the paper's negative penalty
             curves.append((curve + [True] * len(row))[: min(50, len(row))])
         else:
             precisions.append(np.nan)
-    return np.mean(curves, axis=0), np.nanmean(precisions), precisions
+    return np.mean(curves, axis=0), np.nanmean(precisions), precisions, np.mean(penalties)
 
 
 def assert_as_slow(*arguments):
     scores = evaluate(*arguments)
-    curve, mean, precisions = slow(*arguments)
+    curve, mean, precisions, inverse_penalty = slow(*arguments)
     np.testing.assert_allclose(scores.cmc, curve, rtol=0, atol=1e-12)
     np.testing.assert_allclose(scores.average_precisions, precisions, rtol=0, atol=1e-12)
     assert scores.mAP == pytest.approx(mean, abs=1e-12)
+    assert scores.mINP == pytest.approx(inverse_penalty, abs=1e-12)
+    assert np.nanmean(scores.first_hits) == pytest.approx(curve[0], abs=1e-12)
+    np.testing.assert_array_equal(np.isnan(scores.first_hits), np.isnan(precisions))
 
 
 def random_case(seed, queries=30, gallery=200, people=12, cameras=3, levels=None):
@@ -108,6 +114,8 @@ def test_three_queries_by_hand():
     expected = [(1 / 1 + 2 / 3) / 2, 1 / 1, np.nan]
     np.testing.assert_allclose(scores.average_precisions, expected)
     assert scores.mAP == pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 1) / 2)
+    assert scores.mINP == pytest.approx((2 / 3 + 1 / 1) / 2)
+    np.testing.assert_array_equal(scores.first_hits, [1, 1, np.nan])
     np.testing.assert_allclose(scores.cmc, [1, 1, 1, 1, 1])
     assert (scores.queries, scores.queries_without_match) == (3, 1)
 
@@ -115,6 +123,7 @@ def test_three_queries_by_hand():
 def test_late_match_by_hand():
     scores = evaluate(*case([[3, 1, 2, 4, 5]], [7], [7, 1, 2, 7, 3], [0], [1, 1, 1, 2, 1]))
     assert scores.mAP == pytest.approx((1 / 3 + 2 / 4) / 2)
+    assert scores.mINP == pytest.approx(2 / 4)
     np.testing.assert_allclose(scores.cmc, [0, 0, 1, 1, 1])
 
 
@@ -125,7 +134,7 @@ def test_ties_never_favour_a_match():
     junk_ties = evaluate(*case([[1, 1, 1, 1]], [7], [7, 7, 7, 9], [0], [1, 0, 0, 1]))
     assert junk_ties.mAP == pytest.approx(1 / 2)
     drawn = cuhk03_metric(*case([[1, 1, 1, 1]], [7], [7, 8, 8, 9], [0], [1, 1, 1, 1]), CUHK03)
-    assert drawn.mAP == pytest.approx(1 / 3)
+    assert drawn.mAP == drawn.mINP == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -175,6 +184,7 @@ def test_ranks_and_average_precision_by_hand():
     ranks = match_ranks(row, np.array([0, 1, 2]), np.array([True, False, True]))
     np.testing.assert_array_equal(ranks, [2, 4])
     assert average_precision(ranks) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert inverse_negative_penalty(ranks) == pytest.approx(2 / 4)
 
 
 def test_cuhk03_metric_agrees_with_the_published_code():
@@ -217,6 +227,8 @@ def test_cuhk03_metric_without_choice_is_evaluate():
     np.testing.assert_allclose(drawn.cmc, all_images.cmc)
     np.testing.assert_allclose(drawn.average_precisions, all_images.average_precisions)
     assert drawn.mAP == pytest.approx(all_images.mAP)
+    assert drawn.mINP == pytest.approx(all_images.mINP)
+    np.testing.assert_allclose(drawn.first_hits, all_images.first_hits)
 
 
 def test_cuhk03_metric_repeats_from_its_seed_whatever_the_order_of_queries():
@@ -239,13 +251,14 @@ def test_score_takes_the_metric_from_its_settings():
 
 def test_percentages():
     curve = np.array([1 / 3, 0.5, 0.5, 0.5, 0.75, 1])
-    scores = Scores(curve, 2 / 3, np.array([2 / 3]), 1, 0)
+    scores = Scores(curve, 2 / 3, np.array([2 / 3]), 1, 0, 1 / 6, np.array([0.0]))
     assert percentages(scores) == {
         "rank1": 33.3333,
         "rank5": 75.0,
         "rank10": 100.0,
         "rank20": 100.0,
         "mAP": 66.6667,
+        "mINP": 16.6667,
     }
 
 

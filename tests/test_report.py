@@ -10,6 +10,7 @@ import yaml
 
 from reid.runtime.errors import InputError
 from stages import report
+from tests.test_tables import make_details
 
 COLUMNS = ["global", "local", "dmli", "global_dmli", "global_rk", "dmli_rk", "global_dmli_rk"]
 NUMBERS = {"rank1": 50.0, "rank5": 60.0, "rank10": 70.0, "rank20": 80.0, "mAP": 40.1234}
@@ -22,7 +23,7 @@ def make_run(seed=0):
         for i, column in enumerate(COLUMNS)
     }
     run = {"dataset": "synthetic", "loss": "ls", "seed": seed, "trunk": "resnet18", "counts": {}}
-    return run | {"full": protocol, "partial": protocol}
+    return run | {"full": protocol, "partial": protocol, **make_details()}
 
 
 def write(folder, texts, seeds=(0,)):

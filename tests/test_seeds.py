@@ -13,7 +13,7 @@ from reid.arrays.names import COLUMNS
 from reid.results import paper, plots, seeds, tables
 from reid.results.tables import TablesSettings
 from reid.runtime.errors import InputError
-from tests.test_tables import make_official
+from tests.test_tables import make_details, make_official
 
 NAMES = {"ls": "Alignedreid(LS)", "resnet50": "Resnet50", "resnet18": "Resnet18"}
 SETTINGS = TablesSettings(datasets=("synthetic",), losses=("ls",), seeds=(0, 1, 2), names=NAMES)
@@ -40,7 +40,7 @@ def make_run(seed=0, rank1=70.0, map_=50.0, dataset="synthetic", loss="ls"):
         },
     }
     run = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": "resnet50"}
-    run["provenance"] = provenance
+    run |= {"provenance": provenance, **make_details()}
     return run | {"full": protocol, "partial": copy.deepcopy(protocol)}
 
 
@@ -100,7 +100,7 @@ def test_a_single_seed_has_no_deviation():
     columns = {column: {"rank1": 70.12345, "mAP": 50.0} for column in COLUMNS}
     notes = ["No published numbers stand beside ours: nothing is published for the reader csv."]
     identity = {"model": "Resnet50", "loss": "Alignedreid(LS)", "source": "ours"}
-    assert row == {**identity, "columns": columns, "notes": notes}
+    assert row == {**identity, "columns": columns, "within_noise": {}, "notes": notes}
     page = page_of([run])
     assert "±" not in page
     assert "seeds" not in page

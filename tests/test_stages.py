@@ -60,9 +60,9 @@ def test_a_run_has_every_column_of_both_protocols(finished):
     for protocol in ("full", "partial"):
         assert tuple(run[protocol]) == COLUMNS
         for scores in run[protocol].values():
-            assert set(scores) == {"rank1", "rank5", "rank10", "rank20", "mAP"}
+            assert set(scores) == {"rank1", "rank5", "rank10", "rank20", "mAP", "mINP"}
             assert 0 <= scores["rank1"] <= scores["rank5"] <= scores["rank20"] <= 100
-            assert 0 < scores["mAP"] <= 100
+            assert 0 < scores["mINP"] <= scores["mAP"] <= 100
     trained_by = run["provenance"]["train"]["settings"]
     assert trained_by["train"]["epochs"] == 1
     assert trained_by["loss"]["label_smoothing"] == 0.1
@@ -264,7 +264,8 @@ def test_evaluate_without_a_cell_is_for_features_of_other_systems(finished, para
     )
     assert run_stage("evaluate", *folders, "--params", params_file) == 0
     run = json.loads((tmp_path / "out.json").read_text())
-    assert set(run) == {"provenance", "metric", "counts", "full", "partial"}
+    details = {"intervals", "differences", "cmc", "verification"}
+    assert set(run) == {"provenance", "metric", "counts", "full", "partial", *details}
     assert run["full"] == json.loads((finished / "runs/synthetic/ls/0.json").read_text())["full"]
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reid.arrays.names import COLUMNS
+from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.results import paper, tables
+from reid.results.uncertainty import COMPARISONS
 from reid.runtime.errors import InputError
 from stages import tables as stage
 from tests.conftest import make_settings
@@ -39,11 +40,21 @@ NAMES = {key: name for name, key in (LOSSES | TITLES).items()} | {
 }
 
 
+def make_details():
+    """The tests between columns, all with the same small p-value, and CMC curves of two ranks."""
+    test = {"difference": 1.0, "interval": [0.5, 1.5], "p": 0.0005}
+    tests = {"-".join(columns): {"rank1": test, "mAP": test} for columns in COMPARISONS}
+    curves = {column: [90.25, 95.0] for column in COLUMNS}
+    details = {"differences": tests, "cmc": curves}
+    details = {name: dict.fromkeys(PROTOCOLS, values) for name, values in details.items()}
+    return json.loads(json.dumps(details))  # so that nothing is there twice
+
+
 def make_run(dataset="synthetic", loss="alignedreid", rank1=90.25, map_=70.04, seed=0):
     numbers = {"rank1": rank1, "rank5": 95.0, "rank10": 97.0, "rank20": 99.0, "mAP": map_}
     protocol = {column: dict(numbers) for column in COLUMNS}
     run = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": "resnet50"}
-    run |= {"counts": {}, "provenance": {}}
+    run |= {"counts": {}, "provenance": {}, **make_details()}
     return run | {"full": protocol, "partial": copy.deepcopy(protocol)}
 
 
@@ -367,7 +378,9 @@ def test_stage_writes_every_table_and_nothing_else(project, monkeypatch):
     call(project, monkeypatch)
     stems = ("synthetic", "synthetic_partial", "market1501", "market1501_partial")
     wanted = {f"{stem}.{ending}" for stem in stems for ending in ("md", "json")}
-    assert {path.name for path in (project / "out").iterdir()} == wanted
+    assert {path.name for path in (project / "out").iterdir()} == {*wanted, "plots"}
+    plots = {path.name for path in (project / "out" / "plots").iterdir()}
+    assert plots == {"training.csv", "cmc.csv"}
     rows = json.loads((project / "out" / "market1501.json").read_text())
     assert [row["source"] for row in rows] == ["ours", "published", "difference"] * 2
     first = (project / "out" / "market1501.md").read_bytes()

@@ -1,26 +1,30 @@
 """One run evaluated: its JSON, <dataset>/<loss>/<seed>.json, that evaluate writes and tables read.
 
-It holds dataset, loss, seed, trunk, the scores of every column and protocol, and the provenance:
-`reid.results.provenance`. A cell is the runs of a dataset and a loss, one for each seed.
+It holds dataset, loss, seed, trunk, the scores of every column and protocol with their intervals
+and verification curves, the training's curves, and the provenance: `reid.results.provenance`. A
+cell is the runs of a dataset and a loss, one for each seed.
 """
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy import ndarray
 from tqdm import tqdm
 
 from reid.arrays import features, matrices
 from reid.arrays.features import Identities
 from reid.arrays.matrices import Matrix
 from reid.arrays.names import COLUMNS, PROTOCOLS
-from reid.results import metrics
+from reid.results import metrics, uncertainty, verification
 from reid.results.metrics import EvaluateSettings, Scores
 from reid.runtime.errors import InputError, short
 
 MEASURES = ("rank1", "mAP")  # those that tables and report show
+RANKS = 20  # of the CMC curves
 REMEDY = "Make it again with `dvc repro evaluate`."
 
 Run = dict[str, Any]
@@ -30,46 +34,79 @@ def evaluate(
     features_folder: Path, distances: Path, reranked: Path, settings: EvaluateSettings
 ) -> dict[str, Any]:
     """Folders of features, distances and re-ranked distances -> {"counts": ..., protocol: {column:
-    {"rank1", "rank5", "rank10", "rank20", "mAP"}}}, in percent.
+    {"rank1", "rank5", "rank10", "rank20", "mAP", "mINP"}}, "intervals": ..., "differences": ...,
+    "cmc": ..., "verification": ...}, in percent; docs/results.md has the last four.
 
     Raises InputError for files that are missing, broken or of different runs, and when no query
     has a match.
     """
     gallery = features.read_identities(features_folder / "gallery")
     run: dict[str, Any] = {"counts": {}}
+    details: dict[str, dict[str, Any]] = {}
     for protocol in matrices.protocols_in(distances):
         queries = features.read_identities(features_folder / PROTOCOLS[protocol])
         shape = len(queries.pids), len(gallery.pids)
         columns = matrices.read_columns(distances / protocol, reranked / protocol, shape)
-        scores = _scores_of(columns, queries, gallery, settings, f"evaluating {protocol}")
+        scores, curves = _scores_of(columns, (queries, gallery), settings, protocol)
         run[protocol] = {column: metrics.percentages(score) for column, score in scores.items()}
         run["counts"][protocol] = {
             "queries": scores["global"].queries,
             "queries_without_match": scores["global"].queries_without_match,
             "gallery": int((gallery.pids >= 0).sum()),
         }
-    return run
+        for name, values in _details(scores, queries.pids, settings.seed).items():
+            details.setdefault(name, {})[protocol] = values
+        details.setdefault("verification", {})[protocol] = curves
+    return run | details
 
 
 def _scores_of(
     columns: dict[str, Matrix],
-    queries: Identities,
-    gallery: Identities,
+    sides: tuple[Identities, Identities],
     settings: EvaluateSettings,
-    title: str,
-) -> dict[str, Scores]:
-    """{column: distances [Q, G]} -> {column: scores}; each matrix's memory is given back."""
-    scores = {}
+    protocol: str,
+) -> tuple[dict[str, Scores], dict[str, Any]]:
+    """{column: distances [Q, G]}, queries and gallery -> {column: scores}, and the verification
+    curves for the JSON; each matrix's memory is given back.
+    """
+    scores, summaries, pairs = {}, {}, {}
+    title = f"evaluating {protocol}"
     with tqdm(columns.items(), desc=title, unit="column", delay=1) as progress:
         for column, matrix in progress:
-            scores[column] = metrics.score(matrix, queries, gallery, settings)
+            scores[column] = metrics.score(matrix, *sides, settings)
+            curve = verification.curve(matrix, *sides)
+            pairs = {"matches": curve.matches, "non_matches": curve.non_matches}
+            summaries[column] = verification.summary(curve)
             matrices.release(matrix)
-    return scores
+    grid = list(verification.GRID)
+    return scores, {"pairs": pairs, "false_accept_rates": grid, "columns": summaries}
+
+
+def _details(scores: dict[str, Scores], pids: ndarray, seed: int) -> dict[str, Any]:
+    """{column: scores} of queries with pids [Q] -> their intervals, differences between columns
+    and CMC curves, by protocol in the JSON.
+    """
+    pairs = uncertainty.comparisons_of(scores)
+    return {
+        "intervals": uncertainty.intervals_of(scores, pids, seed),
+        "differences": uncertainty.differences_of(pairs, pids, seed),
+        "cmc": {
+            column: (100 * of_column.cmc[:RANKS]).round(4).tolist()
+            for column, of_column in scores.items()
+        },
+    }
+
+
+def text(run: Run) -> str:
+    """Return a run as indented JSON, each list of numbers on one line."""
+    indented = json.dumps(run, indent=2) + "\n"
+    numbers = r"(?<=\[)\n[\d\s.,eE+-]*(?=\])"
+    return re.sub(numbers, lambda found: " ".join(found[0].split()), indented)
 
 
 def write(file: Path, run: Run) -> None:
-    """Write a run as indented JSON."""
-    file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    """Write a run as `text` has it."""
+    file.write_text(text(run), encoding="utf-8")
 
 
 def read_cell(folder: str | Path, seeds: Sequence[int]) -> list[Run]:
@@ -104,14 +141,14 @@ def run_name(run: Run) -> str:
     return f"{run['dataset']}-{run['loss']}-{run['seed']}"
 
 
-def parse_run(text: bytes | str, where: str) -> Run:
+def parse_run(content: bytes | str, where: str) -> Run:
     """The JSON of one run, called `where` in errors, checked.
 
-    Raises InputError when it is no JSON, or lacks its dataset, loss, seed, trunk, or a column's
-    rank-1 or mAP in [0, 100].
+    Raises InputError when it is no JSON, or lacks its dataset, loss, seed, trunk, a column's
+    rank-1 or mAP in [0, 100], or a test or curve that the tables need.
     """
     try:
-        run = json.loads(text)
+        run = json.loads(content)
     except ValueError as error:
         raise InputError(f"{where} is not valid JSON: {error}. {REMEDY}") from None
     if not isinstance(run, dict):
@@ -130,7 +167,29 @@ def parse_run(text: bytes | str, where: str) -> Run:
         for column in COLUMNS:
             for measure in MEASURES:
                 _check_percent(run, f"{protocol}.{column}.{measure}", where)
+    if not _has_details(run):
+        raise InputError(
+            f"{where} has not the tests between columns (`differences`), CMC curves (`cmc`) or "
+            "training curves (`history`) that the tables need: was it made by an older version? "
+            f"Make it again with `dvc repro evaluate@{run_name(run)}`."
+        )
     return run
+
+
+def _has_details(run: Run) -> bool:
+    """Whether a run holds what the tables and charts take of it beside its scores."""
+    try:
+        values = [
+            run["differences"][protocol]["-".join(columns)][measure]["p"]
+            for protocol in PROTOCOLS
+            for columns in uncertainty.COMPARISONS
+            for measure in MEASURES
+        ]
+        curves = [run["cmc"][protocol][column] for protocol in PROTOCOLS for column in COLUMNS]
+        curves += [*run.get("history", {}).values()]
+        return all(0 <= p <= 1 for p in values) and all(isinstance(curve, list) for curve in curves)
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def value_at(values: Any, path: str) -> Any:

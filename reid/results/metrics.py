@@ -1,4 +1,4 @@
-"""CMC and mean average precision of a distance matrix: Zheng et al., "Scalable Person
+"""CMC, mean average precision and mINP of a distance matrix: Zheng et al., "Scalable Person
 Re-identification", ICCV 2015.
 
 CUHK03's classic metric (one gallery image a person, many draws): Li et al., "DeepReID", CVPR 2014.
@@ -24,7 +24,7 @@ RANKS = 50  # length of a CMC curve
 
 @settings_class
 class EvaluateSettings:
-    """Which metric, and for `cuhk03` how many galleries to draw from which seed."""
+    """Which metric, for `cuhk03` how many galleries to draw, and the seed of all that is drawn."""
 
     metric: Literal["market1501", "cuhk03"]
     draws: Count
@@ -46,6 +46,8 @@ class Scores:
     average_precisions: ndarray
     queries: int
     queries_without_match: int
+    mINP: float  # noqa: N815 - likewise; with one match a draw (`cuhk03`) the mAP
+    first_hits: ndarray  # [Q], 1 where the nearest image is a match (share of draws), NaN likewise
 
 
 def score(
@@ -67,14 +69,17 @@ def evaluate(distances: Matrix, queries: Identities, gallery: Identities) -> Sco
     _check_shapes(distances, queries, gallery)
     distances, gallery = _without_nobody(distances, gallery)
     first_ranks, precisions = np.full((2, len(distances)), np.nan)
+    penalties = np.full_like(precisions, np.nan)
     for query, (same_person, is_match) in enumerate(_same_person(queries, gallery)):
         row = rows_without_nan(distances, query)
         if is_match.any():
             ranks = match_ranks(row, same_person, is_match)
             first_ranks[query] = ranks[0]
             precisions[query] = average_precision(ranks)
+            penalties[query] = inverse_negative_penalty(ranks)
     _check_any_match(precisions, queries, gallery)
-    return _scores(first_ranks[:, None], precisions, min(RANKS, len(gallery.pids)))
+    per_query = precisions, penalties
+    return _scores(first_ranks[:, None], per_query, min(RANKS, len(gallery.pids)))
 
 
 def cuhk03_metric(
@@ -105,7 +110,7 @@ def cuhk03_metric(
             ranks[query] = 1 + nearer.sum(1) - nearer[:, person]
     precisions = np.mean(1 / ranks, axis=1)
     _check_any_match(precisions, queries, gallery)
-    return _scores(ranks, precisions, min(RANKS, len(people)))
+    return _scores(ranks, (precisions, precisions), min(RANKS, len(people)))
 
 
 def cmc(first_ranks: ndarray, length: int) -> ndarray:
@@ -136,20 +141,30 @@ def average_precision(ranks: ndarray) -> float:
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
 
 
+def inverse_negative_penalty(ranks: ndarray) -> float:
+    """Ranks [m] of a query's matches -> m over the rank of the last, 1 where nothing is before it.
+
+    Its mean over the queries is mINP: Ye et al., "Deep Learning for Person Re-identification: A
+    Survey and Outlook", TPAMI 2021.
+    """
+    return float(len(ranks) / ranks[-1])
+
+
 def percentages(scores: Scores) -> dict[str, float]:
-    """Scores -> `rank1`, `rank5`, `rank10`, `rank20` and `mAP` in percent, to 4 decimals.
+    """Scores -> `rank1`, `rank5`, `rank10`, `rank20`, `mAP` and `mINP` in percent, to 4 decimals.
 
     Past the end of a short curve every query has a match, so the last value holds.
     """
     ranks = {f"rank{rank}": scores.cmc[min(rank, len(scores.cmc)) - 1] for rank in (1, 5, 10, 20)}
-    fractions = {**ranks, "mAP": scores.mAP}
+    fractions = {**ranks, "mAP": scores.mAP, "mINP": scores.mINP}
     return {name: round(100 * float(value), 4) for name, value in fractions.items()}
 
 
-def _scores(ranks: ndarray, average_precisions: ndarray, length: int) -> Scores:
-    """Ranks of the first match [Q, draws] and average precisions [Q], NaN where there is no match
-    -> Scores with a CMC of `length` ranks.
+def _scores(ranks: ndarray, per_query: tuple[ndarray, ndarray], length: int) -> Scores:
+    """Ranks of the first match [Q, draws], and average precisions [Q] and inverse negative
+    penalties [Q], NaN where there is no match -> Scores with a CMC of `length` ranks.
     """
+    average_precisions, penalties = per_query
     has_match = ~np.isnan(average_precisions)
     return Scores(
         cmc=cmc(ranks[has_match].astype(np.int64), length),
@@ -157,6 +172,8 @@ def _scores(ranks: ndarray, average_precisions: ndarray, length: int) -> Scores:
         average_precisions=average_precisions,
         queries=len(ranks),
         queries_without_match=int((~has_match).sum()),
+        mINP=float(penalties[has_match].mean()),
+        first_hits=np.where(has_match, (ranks == 1).mean(axis=1), np.nan),
     )
 
 

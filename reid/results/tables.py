@@ -11,7 +11,7 @@ from pydantic import AfterValidator, model_validator
 from tabulate import tabulate
 
 from reid.arrays.names import COLUMNS, PROTOCOLS
-from reid.results import paper, seeds
+from reid.results import noise, paper, seeds
 from reid.results.cell import MEASURES, Run
 from reid.runtime.errors import InputError
 from reid.runtime.settings import Names, Seeds, Text, settings_class
@@ -94,7 +94,7 @@ def rows(cells: list[list[Run]], protocol: str, settings: TablesSettings) -> lis
     Source is "ours", followed by "published" and "difference" (ours - published, points) where
     anything was published; those two hold the published columns and measures only. Of several
     seeds, `columns` are the means, and "seeds", "deviations" and "values" join them; "notes" are
-    sentences that go below the table. Raises
+    sentences that go below the table; "within_noise" is that of `reid.results.noise`. Raises
     InputError when there is no cell, and when seeds of a cell differ in more than the seed.
     """
     if not cells:
@@ -112,6 +112,7 @@ def _rows_of_cell(runs: list[Run], protocol: str, settings: TablesSettings) -> l
     loss = settings.name(run["loss"])
     ours: Row = {"model": settings.name(run["trunk"]), "loss": loss, "source": "ours"}
     ours |= seeds.summarize(runs, protocol)
+    ours["within_noise"] = noise.of_cell(runs, protocol)
     published = paper.columns(run, protocol)
     if notes := _notes(run, protocol, bool(published)):
         ours["notes"] = notes
@@ -166,6 +167,7 @@ def markdown(table: list[Row], dataset: str, protocol: str, settings: TablesSett
             f" Published: {paper.SOURCE}. Difference: ours - published, in points; `-`: not "
             "published."
         )
+    parts.append(noise.sentence(ours, TITLES))
     parts += dict.fromkeys(note for row in ours for note in row.get("notes", []))
     return "\n\n".join([*parts, f"##### {title}, every column", _grid(ours, COLUMNS)]) + "\n"
 
