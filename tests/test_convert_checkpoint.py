@@ -372,6 +372,7 @@ def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, m
     out = tmp_path / "models/synthetic/ls/0"
     assert sorted(file.name for file in out.iterdir()) == [
         "history.csv",
+        "made_by.json",
         "model.safetensors",
         "training.json",
     ]
@@ -431,5 +432,6 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
     made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls/0.json").read_text())[
         "provenance"
     ]
-    assert made_with["train"] is None
+    assert "train" not in made_with
+    assert made_with["convert_checkpoint"]["settings"]["model"]["trunk"] == "resnet18"
     assert made_with["training"]["converted_from"] == "best.pth.tar"

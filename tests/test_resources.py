@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_refused(memory, disk, message, monkeypatch):
 
 
 def test_large_tiles_and_panels_are_counted_as_far_as_there_are_images():
-    tiles = ((900, 128), (900, 900), (10**9, 10**9), (128, 900))
+    tiles = ((900, 128), (900, 900), (16_384, 16_384), (128, 900))
     narrow, wide, huge, low = (
         resources.estimate(
             features(900), [features(100)], DistanceSettings(9, *tile, "fp32", "cpu")
@@ -102,7 +102,7 @@ def test_what_is_estimated_is_allocated(monkeypatch):
     rng, labels = np.random.default_rng(0), np.zeros(20, np.int64)
     arrays = (rng.random(shape).astype(np.float32) for shape in ((20, 6), (20, 8, 16)))
     images = Features(*arrays, labels, labels)
-    settings = DistanceSettings(5, 10**9, 10**9, "fp32", "cpu")
+    settings = DistanceSettings(5, 16_384, 16_384, "fp32", "cpu")
     comparison = Comparison(settings, torch.device("cpu"))
     panel = row_panel(images, slice(0, 20), comparison)
     compare_within(panel, images, comparison, lambda pairs: None)

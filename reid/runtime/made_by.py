@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
@@ -47,7 +46,7 @@ def document(
         "stage": stage.rpartition(".")[2],
         "settings": asdict(settings) if is_dataclass(settings) else dict(settings),
         "code": code_digest(stage),
-        "versions": _versions(),
+        "versions": versions(stage),
         "machine": machine,
         "inputs": dict(inputs),
     }
@@ -130,22 +129,33 @@ def dotted(values: Mapping[str, Any]) -> dict[str, Any]:
 def code_digest(module: str) -> str:
     """Return the SHA-256 of a module of the project and all of the project that it imports."""
     digest = hashlib.sha256()
-    for file in sorted(_imported_files(module)):
+    for file in sorted(_imports(module)[0]):
         content = hashlib.sha256((ROOT / file).read_bytes()).digest()
         digest.update(file.encode() + content)
     return digest.hexdigest()
 
 
-def _imported_files(module: str) -> set[str]:
-    """Return the project's files that a module imports, however deep, and its own."""
-    files, waiting = set(), [module]
+def versions(module: str) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a module imports, however deep."""
+    imported = {PACKAGES[name] for name in _imports(module)[1] & PACKAGES.keys()}
+    found = {package: version(package) for package in sorted(imported)}
+    return {"python": platform.python_version(), **found}
+
+
+def _imports(module: str) -> tuple[set[str], set[str]]:
+    """Return the project's files that a module imports, however deep, its own among them, and the
+    first names of all else that is imported there.
+    """
+    files, others, waiting = set(), set(), [module]
     while waiting:
         name = waiting.pop()
         file = name.replace(".", "/") + ".py"
-        if file not in files and (ROOT / file).is_file():
+        if not (ROOT / file).is_file():
+            others.add(name.partition(".")[0])
+        elif file not in files:
             files.add(file)
             waiting += _imported_names(ROOT / file)
-    return files
+    return files, others
 
 
 def _imported_names(file: Path) -> list[str]:
@@ -157,10 +167,3 @@ def _imported_names(file: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return names
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that this process has imported."""
-    imported = {package for module, package in PACKAGES.items() if module in sys.modules}
-    versions = {package: version(package) for package in sorted(imported)}
-    return {"python": platform.python_version(), **versions}
