@@ -45,9 +45,9 @@ EVALUATED = (
 RUN = {
     "dvc repro": REPRO,
     "git status": "test_a_second_repro_does_nothing",
-    "dvc exp run": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
-    "dvc exp run -S loss=ls": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
-    "dvc metrics diff": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
+    "dvc exp run": "test_another_headline_runs_report_and_page_alone_and_diff_shows_it",
+    "dvc exp run -S loss=ls": "test_another_headline_runs_report_and_page_alone_and_diff_shows_it",
+    "dvc metrics diff": "test_another_headline_runs_report_and_page_alone_and_diff_shows_it",
     "dvc exp run report -S loss=ls -S train.learning_rate=1e-4": ONE_CELL,
     "dvc exp run report -S loss=ls -S datasets.synthetic.train.epochs=100": ONE_CELL,
     "dvc exp run -S 'tables.seeds=[0,1,2]'": (

@@ -115,7 +115,7 @@ def clone(params, tmp_path_factory):
 
 def test_repro_runs_every_cell_and_writes_the_tables(clone):
     cells = {f"{stage}@synthetic-{loss}-0" for stage in CELL for loss in ("softmax", "ls")}
-    assert set(clone.first) == {"prepare@synthetic", "tables", "report"} | cells
+    assert set(clone.first) == {"prepare@synthetic", "tables", "report", "page"} | cells
     names = {
         "metrics/report.json",
         *(f"metrics/runs/synthetic/{loss}/0.json" for loss in ("softmax", "ls")),
@@ -169,7 +169,7 @@ def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
     """
     before = without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD~1").strip())
     history = (clone.folder / "models/synthetic/ls/0/history.csv").read_bytes()
-    assert len(clone.ran("dvc", "repro", "--force")) == 13
+    assert len(clone.ran("dvc", "repro", "--force")) == 14
     assert (
         without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD").strip()) == before
     )
@@ -177,8 +177,8 @@ def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
     clone.commit("again")
 
 
-def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
-    assert clone.ran("dvc", "exp", "run", "-S", "loss=ls") == ["report"]
+def test_another_headline_runs_report_and_page_alone_and_diff_shows_it(clone):
+    assert set(clone.ran("dvc", "exp", "run", "-S", "loss=ls")) == {"report", "page"}
     assert clone("git", "diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
     assert clone.report()["loss"] == "ls"
     difference = json.loads(clone("dvc", "metrics", "diff", "--all", "--json"))

@@ -40,7 +40,8 @@ class Axis:
         """Round values within the limits, about four of them."""
         if self.is_log:
             steps = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
-            return [step for step in steps if self.low <= step <= self.high * (1 + 1e-9)]
+            found = [step for step in steps if self.low <= step <= self.high * (1 + 1e-9)]
+            return found if len(found) < 8 else found[::3]
         step = _round_step((self.high - self.low) / 4)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)

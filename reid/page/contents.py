@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from reid import prepared
 from reid.arrays.names import COLUMNS, PROTOCOLS
-from reid.page import browser, choose, figures, rankings
+from reid.page import browser, choose, figures, verification
 from reid.page import run as page_run
 from reid.page.choose import HEADLINE, PageSettings
 from reid.page.run import Folders, View
@@ -58,7 +58,7 @@ def gather(
         "cameras": figures.cameras(views["full"]),
         "training": _training(folders.models, titles, seed),
         "statistics": statistics(folders.data),
-        "verification": None,
+        "verification": verification.section(run, QUERIES),
         "provenance": provenance(run),
     }
 
@@ -68,14 +68,11 @@ def tiles(run: Run, view: View) -> list[Contents]:
     found = []
     for protocol, name in QUERIES.items():
         for measure, title in (("rank1", "Rank-1"), ("mAP", "mAP")):
-            scores = run[protocol]
-            found.append(
-                {
-                    "value": f"{scores[HEADLINE][measure]:.1f} %",
-                    "title": f"{title}, {name.lower()}",
-                    "note": f"{TITLES['global']}: {scores['global'][measure]:.1f} %",
-                }
-            )
+            ends = cell.value_at(run, f"intervals.{protocol}.{HEADLINE}.{measure}")
+            interval = f"95 %: {ends[0]:.1f} to {ends[1]:.1f}; " if ends else ""
+            note = f"{interval}{TITLES['global']}: {run[protocol]['global'][measure]:.1f} %"
+            value = f"{run[protocol][HEADLINE][measure]:.1f} %"
+            found.append({"value": value, "title": f"{title}, {name.lower()}", "note": note})
     counts = f"{len(view.queries):,} × {len(view.gallery):,}"
     return [*found, {"value": counts, "title": "Queries × gallery images", "note": ""}]
 
@@ -147,9 +144,7 @@ def statistics(data: Path) -> list[Contents]:
             people, by_camera = set(split.pids.tolist()), Counter(split.camids.tolist())
             distractors = int((split.pids == 0).sum())
             counts = {"people": len(people - {0}), "images": len(split)}
-            rows.append(
-                {"split": name, **counts, "distractors": distractors, "cameras": by_camera}
-            )
+            rows.append({"split": name, **counts, "distractors": distractors, "cameras": by_camera})
     return rows
 
 

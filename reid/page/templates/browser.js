@@ -163,8 +163,9 @@ function drawCosts(pair, chosen, isAligned) {
       numbers.append(draw("text", { class: chosenCells.has(`${row},${column}`) ? "number in" : "number", x: x + side / 2, y: y + side / 2 + 4.5 }, Math.round(100 * value)));
     }
   }
-  const points = chosen.map(([row, column]) => `${margin + (column + 0.5) * side},${margin + (row + 0.5) * side}`).join(" ");
-  svg.append(draw("polyline", { class: isAligned ? "route" : "route straight", points, "pointer-events": "none" }), numbers);
+  const route = (places, kind) => draw("polyline", { class: kind, "pointer-events": "none",
+    points: places.map(([row, column]) => `${margin + (column + 0.5) * side},${margin + (row + 0.5) * side}`).join(" ") });
+  svg.append(route(cells(pair, !isAligned), "route other"), route(chosen, isAligned ? "route" : "route straight"), numbers);
   return svg;
 }
 
