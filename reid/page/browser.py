@@ -2,6 +2,7 @@
 pair stripe by stripe.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from reid.page.thumbnails import Thumbnails
 from reid.results.tables import TITLES
 
 SHOWN = 10  # images of a ranked list
+SCALE = 10_000  # of costs, which are stored as whole numbers
 MOST = 9_000_000  # characters of all thumbnails; queries past that are left out
 
 Document = dict[str, Any]
@@ -25,7 +27,7 @@ def document(views: dict[str, View], groups: list[Group]) -> Document:
 
     `queries` holds them in turn from each group. Of each and each protocol: the query's image,
     average precisions and ranked lists by column, and pairs: distances by column, costs in
-    thousandths, and the moves of the path, d for down and r for right.
+    1 / SCALE, and the moves of the path, d for down and r for right.
     """
     thumbnails, gallery, queries = Thumbnails(), {}, []
     views = _of_same_queries(views)
@@ -45,6 +47,7 @@ def document(views: dict[str, View], groups: list[Group]) -> Document:
         "gallery": gallery,
         "queries": queries,
         "stripes": next(iter(views.values())).gallery.stripes.shape[1],
+        "scale": SCALE,
         "images": thumbnails.texts,
     }
 
@@ -95,13 +98,13 @@ def _entry(view: View, query: int, thumbnails: Thumbnails) -> Document:
 
 
 def pair(view: View, query: int, image: int) -> Document:
-    """A query and a gallery image: distances by column, costs in thousandths, the path's moves."""
+    """A query and a gallery image: distances by column, costs in 1 / SCALE, the path's moves."""
     costs = pairs.stripe_costs(view.queries.stripes[query], view.gallery.stripes[image])
     path = pairs.cheapest_path(costs)
-    moves = ["d" if after[0] > before[0] else "r" for before, after in zip(path, path[1:])]  # noqa: B905
+    moves = ["d" if after[0] > before[0] else "r" for before, after in pairwise(path)]
     distances = [float(view.columns[column][query][image]) for column in COLUMNS]
     return {
-        "distances": [round(distance, 4) for distance in distances],
-        "costs": np.rint(1000 * costs).astype(int).ravel().tolist(),
+        "distances": [round(distance, 6) for distance in distances],
+        "costs": np.rint(SCALE * costs).astype(int).ravel().tolist(),
         "path": "".join(moves),
     }

@@ -122,7 +122,5 @@ def _frame(x: Axis, y: Axis, label: str, inside: str) -> Markup:
         f'<text class="axis" transform="translate(11 {height}) rotate(-90)" text-anchor="middle">'
         f"{escape(y.title)}</text>"
     )
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(parts)}{titles}{inside}</svg>"
-    )
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}"'
+    return Markup(f'<svg class="chart" {box}>{"".join(parts)}{titles}{inside}</svg>')

@@ -73,8 +73,8 @@ def tiles(run: Run, view: View) -> list[Contents]:
             note = f"{interval}{TITLES['global']}: {run[protocol]['global'][measure]:.1f} %"
             value = f"{run[protocol][HEADLINE][measure]:.1f} %"
             found.append({"value": value, "title": f"{title}, {name.lower()}", "note": note})
-    counts = f"{len(view.queries):,} × {len(view.gallery):,}"
-    return [*found, {"value": counts, "title": "Queries × gallery images", "note": ""}]
+    gallery = f"searched in {len(view.gallery):,} gallery images"
+    return [*found, {"value": f"{len(view.queries):,}", "title": "queries", "note": gallery}]
 
 
 def _browser(views: dict[str, View], settings: PageSettings) -> Contents:

@@ -150,7 +150,10 @@ def read_history(file: Path) -> dict[str, list[float]]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-        history = {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
+        history = {
+            name: [float("nan" if row[name] == "" else row[name]) for row in rows]
+            for name in rows[0]
+        }
         history["epoch"], history["loss"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(

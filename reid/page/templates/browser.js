@@ -119,11 +119,11 @@ function cells(pair, isAligned) {
   return path;
 }
 
-const cost = (pair, row, column) => pair.costs[row * data.stripes + column] / 1000;
+const cost = (pair, row, column) => pair.costs[row * data.stripes + column] / data.scale;
 // How alike two stripes are, from 0 to 1, among those of this pair of images.
 function likeness(pair, value) {
   const [least, most] = [Math.min(...pair.costs), Math.max(...pair.costs)];
-  return (most - 1000 * value) / (most - least || 1);
+  return (most - data.scale * value) / (most - least || 1);
 }
 
 function drawLinks(images, pair, chosen, isAligned) {
