@@ -28,14 +28,12 @@ def test_the_path_that_is_drawn_is_the_cheapest(a, b, path, diagonal):
     assert np.trace(costs) == close(diagonal)
 
 
-def test_the_cells_of_a_shifted_pair():
-    """Stripe 1 is like 2, 2 like 3, and so on: the path runs beside the diagonal. Equal ways in are
-    from above.
-    """
-    costs = pairs.stripe_costs(stripes("ABCD")[0], stripes("XABC")[0])
+def test_the_cells_of_a_path_beside_the_diagonal():
+    costs = np.array([[5, 1, 9, 9], [9, 5, 1, 9], [9, 9, 5, 1], [9, 9, 9, 5]])
     cells = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3)]
     assert pairs.cheapest_path(costs) == cells
-    assert pairs.cheapest_path(np.ones((2, 2))) == [(0, 0), (0, 1), (1, 1)]
+    assert pairs.cheapest_path(costs.T) == [cell[::-1] for cell in cells]
+    assert pairs.cheapest_path(np.ones((2, 2))) == [(0, 0), (0, 1), (1, 1)]  # the last from above
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

@@ -150,10 +150,7 @@ def read_history(file: Path) -> dict[str, list[float]]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-        history = {
-            name: [float("nan" if row[name] == "" else row[name]) for row in rows]
-            for name in rows[0]
-        }
+        history = {name: [_number(row[name]) for row in rows] for name in rows[0]}
         history["epoch"], history["loss"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
@@ -161,3 +158,8 @@ def read_history(file: Path) -> dict[str, list[float]]:
             "`epoch` and `loss`. Train the model again."
         ) from None
     return history
+
+
+def _number(text: str) -> float:
+    """A field's number, NaN where it is empty."""
+    return float(text) if text != "" else float("nan")
