@@ -32,6 +32,7 @@ MARKET = "test_market1501_as_its_authors_distribute_it"
 CONVERTED = "test_dvc_runs_everything_but_training_on_a_converted_checkpoint"
 FINISHED = "test_every_stage_writes_its_files"
 OTHER_SYSTEM = "test_evaluate_without_a_cell_is_for_features_of_other_systems"
+SHOW = "test_show_writes_a_ranked_list_and_an_alignment"
 BENCHMARKS = "test_the_command_writes_a_table_and_its_numbers"
 
 CELL = "features/synthetic/ls/0 distances/synthetic/ls/0"
@@ -83,6 +84,11 @@ RUN = {
     "python -m benchmarks": BENCHMARKS,
     "python -m benchmarks --precision int8": BENCHMARKS,
     "python -m pytest tests/test_pipeline.py": REPRO,
+    "python -m benchmarks.page": "test_the_page_is_measured_on_made_up_folders",
+    f"python -m reid.tools.show data/synthetic {CELL} reranked/synthetic/ls/0 list.png"
+    " --query 0 --column dmli": SHOW,
+    f"python -m reid.tools.show data/synthetic {CELL} reranked/synthetic/ls/0 pair.png"
+    " --query 0 --gallery 7": SHOW,
     "python docs/figures.py": "test_command_draws_the_tables_of_the_folder_it_runs_in",
 }
 
@@ -100,6 +106,7 @@ NOT_RUN = {
     "pip install pre-commit": NETWORK,
     "pre-commit install": NETWORK,
     "python docs/contact_sheet.py": "draws over docs/people.jpg",
+    "python docs/screenshots.py": "draws over docs/images",
     "dvc exp show": "only shows",
     "dvc plots show": "only shows",
     "dvc exp run report -S loss=ls -S +datasets.synthetic.train.margin=0.5": LONG,
