@@ -4,10 +4,7 @@ import shutil
 
 import pytest
 
-from tests.test_page_stage import (
-    make,
-    parts,  # noqa: F401 - a fixture
-)
+from tests.page_folders import copy, make
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -27,9 +24,9 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module")
-def address(parts, tmp_path_factory):  # noqa: F811
+def address(finished, params, tmp_path_factory):
     out = tmp_path_factory.mktemp("browser") / "report"
-    assert make(parts, out) == 0
+    assert make(copy(finished, params, tmp_path_factory.mktemp("page")), out) == 0
     return (out / "index.html").as_uri()
 
 

@@ -15,35 +15,13 @@ from PIL import Image
 from reid import prepared
 from reid.arrays.names import COLUMNS
 from reid.page import browser
-from tests.conftest import run_module, run_stage
-
-LOSS, SEED = "ls", "0"
-ODD = "a \"b\" 'c' <i>d</i> & é 人"
+from tests.conftest import run_module
+from tests.page_folders import FOLDERS, LOSS, ODD, SEED, copy, make
 
 
 @pytest.fixture(scope="module")
 def parts(finished, params, tmp_path_factory):
-    """The arguments of the page stage before its output, in folders of an odd name."""
-    at = tmp_path_factory.mktemp("page") / "é \"q\" <b> & 's' 人"
-    for name, source in {"models": "model", **{n: n for n in FOLDERS}}.items():
-        shutil.copytree(finished / source, at / name / LOSS / SEED)
-    shutil.copytree(finished / "data", at / "data")
-    shutil.copytree(finished / "runs", at / "runs")
-    few = {**params, "tables": {**params["tables"], "losses": [LOSS], "names": {"synthetic": ODD}}}
-    few["page"] = {"queries": 3, "seed": 0}
-    (at / "params.yaml").write_text(yaml.safe_dump(few), encoding="utf-8")
-    assert run_stage("tables", at / "runs", at / "tables", "--params", at / "params.yaml") == 0
-    return at
-
-
-FOLDERS = ("features", "distances", "reranked")
-
-
-def make(at, out, *more):
-    folders = [at / name for name in ("data", "models", *FOLDERS)]
-    arguments = [*folders, at / "runs/synthetic", at / "tables", out]
-    settings = ["--dataset", "synthetic", "--loss", LOSS, "--params", at / "params.yaml"]
-    return run_stage("page", *arguments, *settings, *more)
+    return copy(finished, params, tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
@@ -168,19 +146,19 @@ def test_queries_are_left_out_once_there_are_enough_images(parts, tmp_path, monk
 
 
 def test_intervals_and_verification_are_shown_where_the_run_has_them(parts, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(parts, copy)
-    file = copy / f"runs/synthetic/{LOSS}/{SEED}.json"
+    at = tmp_path / "copy"
+    shutil.copytree(parts, at)
+    file = at / f"runs/synthetic/{LOSS}/{SEED}.json"
     run = json.loads(file.read_text())
-    at = {"false_accept_rate": 0.01, "threshold": 1.25, "true_accept_rate": 61.5}
-    curve = {"eer": 7.25, "at": [at], "curve": [10.0, 90.0]}
+    rate = {"false_accept_rate": 0.01, "threshold": 1.25, "true_accept_rate": 61.5}
+    curve = {"eer": 7.25, "at": [rate], "curve": [10.0, 90.0]}
     columns = dict.fromkeys(COLUMNS, curve)
     pairs = {"matches": 1234, "non_matches": 5}
     values = {"pairs": pairs, "false_accept_rates": [0.001, 1.0], "columns": columns}
     run["verification"] = {"full": values}
     run["intervals"] = {"full": {"global_dmli_rk": {"rank1": [11.25, 98.75]}}}
     file.write_text(json.dumps(run))
-    assert make(copy, tmp_path / "out") == 0
+    assert make(at, tmp_path / "out") == 0
     text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "95 %: 11.2 to 98.8" in text
     for shown in ("1,234", "7.25", "61.5 % <small>(1.250)</small>", 'id="verification"'):
@@ -191,6 +169,33 @@ def test_intervals_and_verification_are_shown_where_the_run_has_them(parts, tmp_
 def broken(parts, tmp_path):
     shutil.copytree(parts, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+def test_published_numbers_stand_below_ours(broken, tmp_path):
+    file = broken / "tables/synthetic.json"
+    rows = json.loads(file.read_text())
+    rows[0]["notes"] = ["A remark & more."]
+    published = {"local": {"rank1": 12.3, "mAP": 4.5}}
+    for source in ("published", "difference"):
+        rows.append({**rows[0], "source": source, "columns": published})
+    file.write_text(json.dumps(rows))
+    assert make(broken, tmp_path / "out") == 0
+    text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    for shown in ("12.3/<wbr>4.5", "+12.3/<wbr>+4.5", "ls, published", "A remark &amp; more."):
+        assert shown in text
+    assert "Nothing is published" not in text
+
+
+def test_losses_of_one_name_are_told_apart(broken, tmp_path):
+    for name in ("models", *FOLDERS):
+        shutil.copytree(broken / name / LOSS, broken / name / "softmax")
+    params = yaml.safe_load((broken / "params.yaml").read_text(encoding="utf-8"))
+    names = {"ls": "one", "softmax": "one"}
+    params["tables"] |= {"losses": ["softmax", "ls"], "names": names}
+    (broken / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    assert make(broken, tmp_path / "out") == 0
+    text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert text.count("<title>one (ls)</title>") == text.count("<title>one (softmax)</title>") > 14
 
 
 def refused(at, out, *more):

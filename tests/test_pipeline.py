@@ -230,7 +230,7 @@ def test_another_k1_reranks_and_evaluates_and_no_more(clone):
         for stage in ("rerank", "evaluate")
         for loss in ("softmax", "ls")
     }
-    assert set(ran) == cells | {"tables", "report"}
+    assert set(ran) == cells | {"tables", "report", "page"}
     clone("git", "checkout", "-q", ".")
     clone("dvc", "checkout", "-q")
 
@@ -247,7 +247,7 @@ def test_another_seed_trains_one_more_of_each_cell_and_the_tables_show_the_sprea
     before = clone.report()
     ran = clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0,1]")
     cells = {f"{stage}@synthetic-{loss}-1" for stage in CELL for loss in ("softmax", "ls")}
-    assert set(ran) == cells | {"tables", "report"}
+    assert set(ran) == cells | {"tables", "report", "page"}
     runs = [
         json.loads((clone.folder / f"metrics/runs/synthetic/softmax/{seed}.json").read_text())
         for seed in (0, 1)
