@@ -76,6 +76,9 @@ RUN = {
     f"python -m stages.evaluate {CELL} reranked/synthetic/ls/0 {EVALUATED}": FINISHED,
     "python -m stages.tables metrics/runs metrics/tables": REPRO,
     "python -m stages.report metrics/runs/synthetic/ls metrics/report.json": REPRO,
+    "python -m stages.page data/synthetic models/synthetic features/synthetic distances/synthetic"
+    " reranked/synthetic metrics/runs/synthetic metrics/tables report --dataset synthetic"
+    " --loss ls": REPRO,
     "python -m stages.distances FEATURES DISTANCES": FINISHED,
     "python -m stages.rerank FEATURES DISTANCES RERANKED": FINISHED,
     "python -m stages.evaluate FEATURES DISTANCES RERANKED run.json": OTHER_SYSTEM,

@@ -133,13 +133,24 @@ def test_repro_runs_every_cell_and_writes_the_tables(clone):
     assert not [
         file
         for file in tracked
-        if file.startswith(("data/", "models/", "features/", "distances/", "reranked/"))
+        if file.startswith(("data/", "models/", "features/", "distances/", "reranked/", "report/"))
     ]
 
 
 def test_a_second_repro_does_nothing(clone):
     assert clone.ran("dvc", "repro") == []
     assert clone("git", "status", "--porcelain") == ""
+
+
+def test_another_template_redraws_the_page_alone(clone):
+    page = (clone.folder / "report/index.html").read_text(encoding="utf-8")
+    style = clone.folder / "reid/page/templates/style.css"
+    style.write_text(style.read_text(encoding="utf-8") + "/* changed */\n", encoding="utf-8")
+    assert clone.ran("dvc", "repro") == ["page"]
+    changed = (clone.folder / "report/index.html").read_text(encoding="utf-8")
+    assert changed.replace("/* changed */\n", "", 1) == page
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
 
 
 TAKEN = ("seconds", "images_per_second", "peak_memory_gb")

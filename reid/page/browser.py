@@ -93,18 +93,17 @@ def _entry(view: View, query: int, thumbnails: Thumbnails) -> Document:
         "junk": int((~sides.same_person(query)[1]).sum()),
         "precisions": [None if np.isnan(value) else round(value, 4) for value in precisions],
         "lists": lists,
-        "pairs": {str(image): pair(view, query, image) for image in images},
+        "pairs": {str(image): _pair(view, rows, query, image) for image in images},
     }
 
 
-def pair(view: View, query: int, image: int) -> Document:
+def _pair(view: View, rows: list[np.ndarray], query: int, image: int) -> Document:
     """A query and a gallery image: distances by column, costs in 1 / SCALE, the path's moves."""
     costs = pairs.stripe_costs(view.queries.stripes[query], view.gallery.stripes[image])
     path = pairs.cheapest_path(costs)
     moves = ["d" if after[0] > before[0] else "r" for before, after in pairwise(path)]
-    distances = [float(view.columns[column][query][image]) for column in COLUMNS]
     return {
-        "distances": [round(distance, 6) for distance in distances],
+        "distances": [round(float(row[image]), 6) for row in rows],
         "costs": np.rint(SCALE * costs).astype(int).ravel().tolist(),
         "path": "".join(moves),
     }
