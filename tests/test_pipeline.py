@@ -269,7 +269,8 @@ def test_another_seed_trains_one_more_of_each_cell_and_the_tables_show_the_sprea
     assert "Softmax, 2 seeds" in (clone.folder / "metrics/tables/synthetic.md").read_text()
     # the file of a seed that is no longer named stays, and counts for nothing
     clone.commit("two seeds")
-    assert set(clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0]")) == {"tables", "report"}
+    ran = clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0]")
+    assert set(ran) == {"tables", "report", "page"}
     assert (clone.folder / "metrics/runs/synthetic/softmax/1.json").exists()
     assert clone.report() == before
     clone("git", "checkout", "-q", ".")
