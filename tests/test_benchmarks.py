@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks import clusters, precisions, steps, table, textbook, training
+from benchmarks import clusters, page, precisions, steps, table, textbook, training
 from benchmarks.__main__ import STEPS, write_params
 from reid.arrays import features
 from reid.arrays.features import Identities
@@ -184,3 +184,14 @@ def test_training_is_measured_against_the_bare_step(tmp_path, monkeypatch):
     assert found["loop_over_bare"] == pytest.approx(
         found["loop_images_per_second"] / found["bare_images_per_second"], rel=0.5
     )
+
+
+def test_the_page_is_measured_on_made_up_folders(tmp_path, monkeypatch, capfd):
+    size = ["--queries", "20", "--gallery", "60", "--channels", "8", "--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["benchmarks.page", *size])
+    page.main()
+    found = json.loads(capfd.readouterr().out)
+    assert 0 < found["seconds"] < 60
+    assert 0 < found["memory_gb"] < 2
+    assert 0 < found["page_mb"] < 15
+    assert list(tmp_path.iterdir()) == []

@@ -33,6 +33,7 @@ CONVERTED = "test_dvc_runs_everything_but_training_on_a_converted_checkpoint"
 FINISHED = "test_every_stage_writes_its_files"
 OTHER_SYSTEM = "test_evaluate_without_a_cell_is_for_features_of_other_systems"
 COMPARED = "test_two_columns_of_a_run_are_compared_as_in_its_json"
+SHOW = "test_show_writes_a_ranked_list_and_an_alignment"
 BENCHMARKS = "test_the_command_writes_a_table_and_its_numbers"
 
 CELL = "features/synthetic/ls/0 distances/synthetic/ls/0"
@@ -46,9 +47,9 @@ EVALUATED = (
 RUN = {
     "dvc repro": REPRO,
     "git status": "test_a_second_repro_does_nothing",
-    "dvc exp run": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
-    "dvc exp run -S loss=ls": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
-    "dvc metrics diff": "test_another_headline_runs_the_report_alone_and_diff_shows_it",
+    "dvc exp run": "test_another_headline_runs_report_and_page_alone_and_diff_shows_it",
+    "dvc exp run -S loss=ls": "test_another_headline_runs_report_and_page_alone_and_diff_shows_it",
+    "dvc metrics diff": "test_another_headline_runs_report_and_page_alone_and_diff_shows_it",
     "dvc exp run report -S loss=ls -S train.learning_rate=1e-4": ONE_CELL,
     "dvc exp run report -S loss=ls -S datasets.synthetic.train.epochs=100": ONE_CELL,
     "dvc exp run -S 'tables.seeds=[0,1,2]'": (
@@ -76,6 +77,9 @@ RUN = {
     f"python -m stages.evaluate {CELL} reranked/synthetic/ls/0 {EVALUATED}": FINISHED,
     "python -m stages.tables metrics/runs metrics/tables": REPRO,
     "python -m stages.report metrics/runs/synthetic/ls metrics/report.json": REPRO,
+    "python -m stages.page data/synthetic models/synthetic features/synthetic distances/synthetic"
+    " reranked/synthetic metrics/runs/synthetic metrics/tables report --dataset synthetic"
+    " --loss ls": REPRO,
     "python -m stages.distances FEATURES DISTANCES": FINISHED,
     "python -m stages.rerank FEATURES DISTANCES RERANKED": FINISHED,
     "python -m stages.evaluate FEATURES DISTANCES RERANKED run.json": OTHER_SYSTEM,
@@ -88,6 +92,11 @@ RUN = {
     "python -m benchmarks": BENCHMARKS,
     "python -m benchmarks --precision int8": BENCHMARKS,
     "python -m pytest tests/test_pipeline.py": REPRO,
+    "python -m benchmarks.page": "test_the_page_is_measured_on_made_up_folders",
+    f"python -m reid.tools.show data/synthetic {CELL} reranked/synthetic/ls/0 list.png"
+    " --query 0 --column dmli": SHOW,
+    f"python -m reid.tools.show data/synthetic {CELL} reranked/synthetic/ls/0 pair.png"
+    " --query 0 --gallery 7": SHOW,
     "python docs/figures.py": "test_command_draws_the_tables_of_the_folder_it_runs_in",
 }
 
@@ -108,6 +117,7 @@ NOT_RUN = {
     "pre-commit install": NETWORK,
     "python docs/contact_sheet.py": "draws over docs/people.jpg",
     "dvc cache dir --local /disk/cache": "a folder of another disk",
+    "python docs/screenshots.py": "draws over docs/images",
     "dvc exp show": "only shows",
     "dvc plots show": "only shows",
     "dvc plots diff main": "only shows",

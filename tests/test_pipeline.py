@@ -116,7 +116,7 @@ def clone(params, tmp_path_factory):
 
 def test_repro_runs_every_cell_and_writes_the_tables(clone):
     cells = {f"{stage}@synthetic-{loss}-0" for stage in CELL for loss in ("softmax", "ls")}
-    assert set(clone.first) == {"prepare@synthetic", "tables", "report"} | cells
+    assert set(clone.first) == {"prepare@synthetic", "tables", "report", "page"} | cells
     names = {
         "metrics/report.json",
         *(f"metrics/runs/synthetic/{loss}/0.json" for loss in ("softmax", "ls")),
@@ -135,13 +135,24 @@ def test_repro_runs_every_cell_and_writes_the_tables(clone):
     assert not [
         file
         for file in tracked
-        if file.startswith(("data/", "models/", "features/", "distances/", "reranked/"))
+        if file.startswith(("data/", "models/", "features/", "distances/", "reranked/", "report/"))
     ]
 
 
 def test_a_second_repro_does_nothing(clone):
     assert clone.ran("dvc", "repro") == []
     assert clone("git", "status", "--porcelain") == ""
+
+
+def test_another_template_redraws_the_page_alone(clone):
+    page = (clone.folder / "report/index.html").read_text(encoding="utf-8")
+    style = clone.folder / "reid/page/templates/style.css"
+    style.write_text(style.read_text(encoding="utf-8") + "/* changed */\n", encoding="utf-8")
+    assert clone.ran("dvc", "repro") == ["page"]
+    changed = (clone.folder / "report/index.html").read_text(encoding="utf-8")
+    assert changed.replace("/* changed */\n", "", 1) == page
+    clone("git", "checkout", "-q", ".")
+    clone("dvc", "checkout", "-q")
 
 
 TAKEN = ("seconds", "images_per_second", "peak_memory_gb")
@@ -169,7 +180,7 @@ def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
     """
     before = without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD~1").strip())
     history = (clone.folder / "models/synthetic/ls/0/history.csv").read_bytes()
-    assert len(clone.ran("dvc", "repro", "--force")) == 13
+    assert len(clone.ran("dvc", "repro", "--force")) == 14
     assert (
         without_what_it_took(clone.metrics(), clone("git", "rev-parse", "HEAD").strip()) == before
     )
@@ -177,8 +188,8 @@ def test_from_scratch_again_the_metrics_are_the_same_bytes(clone):
     clone.commit("again")
 
 
-def test_another_headline_runs_the_report_alone_and_diff_shows_it(clone):
-    assert clone.ran("dvc", "exp", "run", "-S", "loss=ls") == ["report"]
+def test_another_headline_runs_report_and_page_alone_and_diff_shows_it(clone):
+    assert set(clone.ran("dvc", "exp", "run", "-S", "loss=ls")) == {"report", "page"}
     assert clone("git", "diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
     assert clone.report()["loss"] == "ls"
     difference = json.loads(clone("dvc", "metrics", "diff", "--all", "--json"))
@@ -230,7 +241,7 @@ def test_another_k1_reranks_and_evaluates_and_no_more(clone):
         for stage in ("rerank", "evaluate")
         for loss in ("softmax", "ls")
     }
-    assert set(ran) == cells | {"tables", "report"}
+    assert set(ran) == cells | {"tables", "report", "page"}
     clone("git", "checkout", "-q", ".")
     clone("dvc", "checkout", "-q")
 
@@ -247,7 +258,7 @@ def test_another_seed_trains_one_more_of_each_cell_and_the_tables_show_the_sprea
     before = clone.report()
     ran = clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0,1]")
     cells = {f"{stage}@synthetic-{loss}-1" for stage in CELL for loss in ("softmax", "ls")}
-    assert set(ran) == cells | {"tables", "report"}
+    assert set(ran) == cells | {"tables", "report", "page"}
     runs = [
         json.loads((clone.folder / f"metrics/runs/synthetic/softmax/{seed}.json").read_text())
         for seed in (0, 1)
@@ -258,7 +269,8 @@ def test_another_seed_trains_one_more_of_each_cell_and_the_tables_show_the_sprea
     assert "Softmax, 2 seeds" in (clone.folder / "metrics/tables/synthetic.md").read_text()
     # the file of a seed that is no longer named stays, and counts for nothing
     clone.commit("two seeds")
-    assert set(clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0]")) == {"tables", "report"}
+    ran = clone.ran("dvc", "exp", "run", "-S", "tables.seeds=[0]")
+    assert set(ran) == {"tables", "report", "page"}
     assert (clone.folder / "metrics/runs/synthetic/softmax/1.json").exists()
     assert clone.report() == before
     clone("git", "checkout", "-q", ".")

@@ -22,7 +22,10 @@ from reid.runtime.errors import InputError
 from reid.runtime.settings import make
 from tests.conftest import ROOT, run_stage
 
-STAGES = ("prepare", "train", "extract", "distances", "rerank", "evaluate", "tables", "report")
+STAGES = (
+    *("prepare", "train", "extract", "distances", "rerank", "evaluate"),
+    *("tables", "report", "page"),
+)
 
 
 def test_every_stage_writes_its_files(finished):

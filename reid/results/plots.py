@@ -1,6 +1,6 @@
 """The ablation figure: rank-1 and mAP of every column, a dot per loss, with a bar of the standard
-deviation to either side where it is the mean of several seeds. The only file that imports
-matplotlib.
+deviation to either side where it is the mean of several seeds. With
+`reid.results.pictures` the only file that imports matplotlib.
 """
 
 import math

@@ -174,7 +174,7 @@ def markdown(table: list[Row], dataset: str, protocol: str, settings: TablesSett
 
 def _grid(table: list[Row], columns: tuple[str, ...]) -> str:
     lines = [
-        [row["model"], label(row), *(_cell(row, column) for column in columns)] for row in table
+        [row["model"], label(row), *(cell_text(row, column) for column in columns)] for row in table
     ]
     headers = ["Model", "Loss", *(TITLES[column] for column in columns)]
     align = ["left", "left", *["center"] * len(columns)]
@@ -190,7 +190,7 @@ def label(row: Row) -> str:
     return f"{row['loss']}, {len(row['seeds'])} seeds" if "seeds" in row else row["loss"]
 
 
-def _cell(row: Row, column: str) -> str:
+def cell_text(row: Row, column: str) -> str:
     """<rank-1>/<mAP> of a column with the deviations of several seeds, or - for what is absent."""
     numbers = row["columns"].get(column)
     if not numbers:
