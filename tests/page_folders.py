@@ -9,7 +9,8 @@ from tests.conftest import run_stage
 
 FOLDERS = ("features", "distances", "reranked")
 LOSS, SEED = "ls", "0"
-ODD = "a \"b\" 'c' <i>d</i> & é 人"
+ODD = "a \"b\" 'c' <i>d</i> & é 人"  # of images
+TITLE = "a \"b\" 'c' & é 人"  # of the dataset: titles hold no < and >
 
 
 def copy(finished, params, folder):
@@ -20,7 +21,10 @@ def copy(finished, params, folder):
     shutil.copytree(finished / "data", at / "data")
     shutil.copytree(finished / "runs", at / "runs")
     rename_images(at / "data/gallery")
-    few = {**params, "tables": {**params["tables"], "losses": [LOSS], "names": {"synthetic": ODD}}}
+    few = {
+        **params,
+        "tables": {**params["tables"], "losses": [LOSS], "names": {"synthetic": TITLE}},
+    }
     few["page"] = {"queries": 3, "seed": 0}
     (at / "params.yaml").write_text(yaml.safe_dump(few), encoding="utf-8")
     assert run_stage("tables", at / "runs", at / "tables", "--params", at / "params.yaml") == 0

@@ -16,7 +16,7 @@ from reid import prepared
 from reid.arrays.names import COLUMNS
 from reid.page import browser
 from tests.conftest import run_module
-from tests.page_folders import FOLDERS, LOSS, ODD, SEED, copy, make
+from tests.page_folders import FOLDERS, LOSS, SEED, TITLE, copy, make
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def test_the_page_is_whole_and_every_name_in_it_is_text(read):
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
     sections = {attributes.get("id") for tag, attributes in read.elements if tag == "section"}
-    wanted = {"browse", "tables", "cmc", "distances", "cameras", "training", "dataset"}
-    assert wanted | {"provenance"} == sections
-    assert f"{LOSS} on {ODD}" in read.texts
+    wanted = {"browse", "tables", "cmc", "distances", "verification", "cameras", "training"}
+    assert wanted | {"dataset", "provenance"} == sections
+    assert f"{LOSS} on {TITLE}" in read.texts
     assert not [tag for tag, _ in read.elements if tag == "i"]
 
 
