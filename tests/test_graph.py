@@ -136,7 +136,7 @@ def commands(stage):
 def test_names_are_checked_before_they_come_to_a_shell():
     check = "python -m reid.runtime.config"
     checked = {name for name, stage in STAGES.items() if commands(stage)[0] == check}
-    # a dataset's name comes first to prepare, a loss and a seed to train, the headline to report and page
+    # a dataset comes first to prepare, a loss and a seed to train, the headline to the others
     assert checked == {"prepare", "train", "report", "page"}
     for name, stage in STAGES.items():
         if "${" in str(stage["cmd"]) and name not in checked:
