@@ -9,7 +9,7 @@ from reid import prepared
 from reid.arrays.names import COLUMNS, PROTOCOLS
 from reid.page.choose import HEADLINE
 from reid.page.run import View
-from reid.results import cell, tables
+from reid.results import cell, noise, tables
 from reid.results.cell import Run
 from reid.results.tables import TITLES
 from reid.runtime import made_by
@@ -49,7 +49,9 @@ def table(folder: Path, dataset: str, protocol: str) -> dict[str, Any]:
             }
             for row in rows
         ]
-        notes = list(dict.fromkeys(note for row in rows for note in row.get("notes", [])))
+        ours = [row for row in rows if row["source"] == "ours"]
+        notes = list(dict.fromkeys(note for row in ours for note in row.get("notes", [])))
+        notes.append(noise.sentence(ours, TITLES).replace("`", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{file} is no table of {dataset}: {error!r}. Name the dataset under "
