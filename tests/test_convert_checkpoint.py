@@ -23,6 +23,7 @@ import yaml
 from reid import model
 from reid.model import Network
 from reid.results import provenance
+from reid.runtime import made_by
 from reid.runtime.errors import InputError
 from reid.tools import convert_checkpoint
 from reid.trunk.settings import ModelSettings
@@ -372,9 +373,13 @@ def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, m
     out = tmp_path / "models/synthetic/ls/0"
     assert sorted(file.name for file in out.iterdir()) == [
         "history.csv",
+        "made_by.json",
         "model.safetensors",
         "training.json",
     ]
+    document = json.loads((out / "made_by.json").read_text())
+    assert document["settings"]["people"] == network.people
+    assert document["content"] == made_by.file_digest(out / "model.safetensors")
     assert pd.read_csv(out / "history.csv").to_dict("records") == [{"epoch": 300}]
     assert_same_features(model.load(out / "model.safetensors"), network)
     told = provenance.read(out / "training.json")
@@ -431,5 +436,5 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
     made_with = json.loads((clone.folder / "metrics/runs/synthetic/ls/0.json").read_text())[
         "provenance"
     ]
-    assert made_with["train"] is None
+    assert "train" not in made_with
     assert made_with["training"]["converted_from"] == "best.pth.tar"
