@@ -10,7 +10,7 @@ from reid.distances import all_pairs, resources
 from reid.distances.compare import Comparison
 from reid.distances.settings import DistanceSettings
 from reid.runtime import config, distributed, made_by
-from reid.runtime.device import choose_device, describe_device
+from reid.runtime.device import choose_device
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
     resources.check(estimated, settings, args.out)
     with distributed.shared_output(args.out) as out:
         all_pairs.write_distances(gallery, queries, comparison, out)
-        machine = describe_device(comparison.device)
-        made_by.write(out, made_by.document("stages.distances", settings, inputs, machine))
+        document = made_by.document("stages.distances", settings, inputs, comparison.machine())
+        made_by.write(out, document)
 
 
 if __name__ == "__main__":

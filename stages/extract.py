@@ -30,6 +30,7 @@ def main() -> None:
         distributed.create_shared_folder(out)
         for split in SPLITS:
             extract(network, prepared.read(args.data / split), out / split, settings.batch, device)
+        distributed.barrier()  # the content is that of all processes
         document = made_by.document("stages.extract", settings, inputs, describe_device(device))
         made_by.write(out, {**document, "content": features.digest(out)})
 

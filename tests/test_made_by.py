@@ -39,7 +39,10 @@ def test_documents_hold_those_of_their_inputs(finished):
     assert said["data/gallery"]["settings"]["source"]["reader"] == "synthetic"
     assert "partial_seed" in said["data/query_partial"]["settings"]
     assert "partial_seed" not in said["data/query"]["settings"]
-    assert "torch" in said["features"]["versions"]
+    assert set(said["features"]["versions"]) == {
+        *("python", "numpy", "Pillow", "torch", "torchvision"),
+    }
+    assert "torch" not in said["reranked"]["versions"]  # though this process has imported it
 
 
 def test_the_same_again_writes_the_same_bytes(finished, params_file, tmp_path):

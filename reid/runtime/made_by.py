@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
@@ -48,7 +47,7 @@ def document(
         "stage": stage.rpartition(".")[2],
         "settings": asdict(settings) if is_dataclass(settings) else dict(settings),
         "code": code_digest(stage),
-        "versions": _versions(),
+        "versions": _versions(stage),
         "machine": machine,
         "inputs": dict(inputs),
     }
@@ -200,8 +199,12 @@ def _imported_names(file: Path) -> list[str]:
     return names
 
 
-def _versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that this process has imported."""
-    imported = {package for module, package in PACKAGES.items() if module in sys.modules}
+def _versions(module: str) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a module's code imports, whatever
+    else this process has imported.
+    """
+    names = {name for file in _imported_files(module) for name in _imported_names(ROOT / file)}
+    modules = {name.partition(".")[0] for name in names}
+    imported = {package for key, package in PACKAGES.items() if key in modules}
     versions = {package: version(package) for package in sorted(imported)}
     return {"python": platform.python_version(), **versions}
