@@ -226,6 +226,11 @@ def _as_eight_bits(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65_535:
             raise ValueError("its levels take more than 16 bits: save it with 8 bits")
+        if 0 < levels.max() < 256:
+            raise ValueError(
+                f"it is {image.mode}, deeper than 8 bits, but its levels end at {levels.max()}: "
+                "scaled it would be black; save it with 8 bits"
+            )
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))  # to the nearest
     is_palette = image.mode == "P" and "transparency" in image.info
     return image.convert("RGBA") if is_palette else image

@@ -10,7 +10,7 @@ from reid.distances import all_pairs, resources
 from reid.distances.compare import Comparison
 from reid.distances.settings import DistanceSettings
 from reid.runtime import config, distributed, made_by
-from reid.runtime.device import choose_device, describe_device
+from reid.runtime.device import choose_device
 
 
 def main() -> None:
@@ -26,15 +26,15 @@ def main() -> None:
     settings = config.load(DistanceSettings, config.read(args.params), "distances")
     comparison = Comparison(settings, choose_device(settings.device))
     gallery, queries = features.read_protocols(args.features)
+    inputs = {"features": features.made_by_of(args.features)}
     estimated = resources.estimate(gallery, list(queries.values()), settings)
     if distributed.rank() == 0:
         print(estimated)
     resources.check(estimated, settings, args.out)
     with distributed.shared_output(args.out) as out:
         all_pairs.write_distances(gallery, queries, comparison, out)
-        inputs = {"features": made_by.read(args.features)}
-        machine = describe_device(comparison.device)
-        made_by.write(out, made_by.document("stages.distances", settings, inputs, machine))
+        document = made_by.document("stages.distances", settings, inputs, comparison.machine())
+        made_by.write(out, document)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ def main() -> None:
     settings = config.load(EvaluateSettings, params, "evaluate", args.dataset)
     this = made_by.document("stages.evaluate", settings, {}, platform.machine())
     made = provenance.of_folders(*folders, this)
+    provenance.warn_of_metric(made, settings.metric)
     head, curves = {"provenance": made}, {}
     if args.training is not None:
         head = provenance.of_run(identity, args.training, args.features, made)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from reid import model, prepared
+from reid.arrays import features
 from reid.arrays.names import SPLITS
 from reid.extraction import ExtractSettings, extract
 from reid.runtime import config, distributed, made_by
@@ -22,14 +23,16 @@ def main() -> None:
     settings = config.load(ExtractSettings, config.read(args.params), "extract")
     device = choose_device(settings.device)
     network = model.load(args.model)
+    made_by.check_content(args.model)
+    inputs = {split: made_by.of_file(args.data / split / "manifest.csv") for split in SPLITS}
+    inputs["model"] = made_by.of_file(args.model)
     with distributed.shared_output(args.out) as out:
         distributed.create_shared_folder(out)
         for split in SPLITS:
             extract(network, prepared.read(args.data / split), out / split, settings.batch, device)
-        inputs = {split: made_by.read(args.data / split) for split in SPLITS}
-        inputs["model"] = made_by.read(args.model.parent)
-        machine = describe_device(device)
-        made_by.write(out, made_by.document("stages.extract", settings, inputs, machine))
+        distributed.barrier()  # the content is that of all processes
+        document = made_by.document("stages.extract", settings, inputs, describe_device(device))
+        made_by.write(out, {**document, "content": features.digest(out)})
 
 
 if __name__ == "__main__":

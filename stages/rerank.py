@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
 
     settings = config.load(RerankSettings, config.read(args.params), "rerank")
-    made_by.check_input(args.distances, "features", args.features)
+    made_by.check_input(args.distances, "features", args.features, features.made_by_of)
     gallery = features.read(args.features / "gallery")
     with cli.atomic_output(args.out) as out:
         for protocol in matrices.protocols_in(args.distances):
@@ -38,7 +38,10 @@ def main() -> None:
                 pairs = pair_distances(name, queries, gallery)
                 rerank(distances[name], nearest[name], pairs, settings, files[name])
                 matrices.release(distances[name])
-        inputs = {name: made_by.read(getattr(args, name)) for name in ("features", "distances")}
+        inputs = {
+            "features": features.made_by_of(args.features),
+            "distances": made_by.read(args.distances),
+        }
         machine = platform.machine()
         made_by.write(out, made_by.document("stages.rerank", settings, inputs, machine))
 

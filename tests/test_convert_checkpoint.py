@@ -23,6 +23,7 @@ import yaml
 from reid import model
 from reid.model import Network
 from reid.results import provenance
+from reid.runtime import made_by
 from reid.runtime.errors import InputError
 from reid.tools import convert_checkpoint
 from reid.trunk.settings import ModelSettings
@@ -376,6 +377,9 @@ def test_the_command_writes_what_the_train_stage_writes(tmp_path, params_file, m
         "model.safetensors",
         "training.json",
     ]
+    document = json.loads((out / "made_by.json").read_text())
+    assert document["settings"]["people"] == network.people
+    assert document["content"] == made_by.file_digest(out / "model.safetensors")
     assert pd.read_csv(out / "history.csv").to_dict("records") == [{"epoch": 300}]
     assert_same_features(model.load(out / "model.safetensors"), network)
     told = provenance.read(out / "training.json")

@@ -138,6 +138,8 @@ def test_sixteen_bits_are_scaled(content):
         (np.full((2, 2), 0.5, np.float32), "floating-point numbers"),
         (np.full((2, 2), 65_536, np.int32), "more than 16 bits"),
         (np.full((2, 2), -1, np.int32), "more than 16 bits"),
+        (np.full((2, 2), 255, np.int32), "its levels end at 255"),
+        (np.full((2, 2), 255, np.uint16), "its levels end at 255"),
     ],
 )
 def test_levels_that_nobody_can_scale_are_refused(tmp_path, array, told):

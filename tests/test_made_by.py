@@ -5,6 +5,7 @@ made of each other are refused.
 import json
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 
@@ -38,7 +39,10 @@ def test_documents_hold_those_of_their_inputs(finished):
     assert said["data/gallery"]["settings"]["source"]["reader"] == "synthetic"
     assert "partial_seed" in said["data/query_partial"]["settings"]
     assert "partial_seed" not in said["data/query"]["settings"]
-    assert "torch" in said["features"]["versions"]
+    assert set(said["features"]["versions"]) == {
+        *("python", "numpy", "Pillow", "torch", "torchvision"),
+    }
+    assert "torch" not in said["reranked"]["versions"]  # though this process has imported it
 
 
 def test_the_same_again_writes_the_same_bytes(finished, params_file, tmp_path):
@@ -143,3 +147,41 @@ def test_of_several_processes_the_first_writes(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     made_by.write(tmp_path, {"stage": "a"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_features_without_a_document_are_told_apart_by_their_content(copied, params_file, tmp_path):
+    features, settings = copied / "features", ("--params", params_file)
+    (features / "made_by.json").unlink()
+    assert run_stage("distances", features, tmp_path / "distances", *settings) == 0
+    reranked = (features, tmp_path / "distances", tmp_path / "reranked")
+    assert run_stage("rerank", *reranked, *settings) == 0
+    assert run_stage("evaluate", *reranked, tmp_path / "run.json", *settings) == 0
+    provenance = json.loads((tmp_path / "run.json").read_text())["provenance"]
+    assert provenance["unknown"] == ["features"]
+    stripes = np.load(features / "query/stripes.npy")
+    np.save(features / "query/stripes.npy", stripes[::-1])
+    told = run_stage("rerank", *reranked[:2], tmp_path / "again", *settings)
+    assert "distances was made of other features" in told
+    assert "`content` is" in told
+    told = run_stage("evaluate", *reranked, tmp_path / "again.json", *settings)
+    assert "distances was made of other features" in told
+    assert not (tmp_path / "again.json").exists()
+
+
+def test_another_file_of_weights_is_not_taken_for_the_one_that_is_described(
+    copied, params_file, tmp_path
+):
+    file = copied / "model/model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\1")
+    extract = ("extract", copied / "data", file, tmp_path / "features", "--params", params_file)
+    assert "it was changed or replaced" in run_stage(*extract)
+    assert not (tmp_path / "features").exists()
+    assert "was made of other model" in evaluate(copied, params_file)
+    (copied / "model/made_by.json").unlink()
+    assert run_stage(*extract) == 0
+
+
+def test_a_document_holds_no_nan(tmp_path):
+    (tmp_path / "made_by.json").write_text('{"stage": "a", "settings": {"k1": NaN}, "inputs": {}}')
+    with pytest.raises(InputError, match="does not say what made"):
+        made_by.read(tmp_path)

@@ -86,3 +86,11 @@ def test_nan_is_named_by_its_file_query_and_gallery_image(tmp_path):
         matrices.rows_without_nan(columns["global_dmli"], 4)
     with pytest.raises(InputError, match=r"the distances of query 0 hold NaN at gallery image 1"):
         matrices.rows_without_nan(np.array([[0, np.nan]]), 0)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_is_no_distance(value):
+    matrix = np.array([[0, 1], [value, np.nan]], np.float32)
+    assert (matrices.rows_without_nan(matrix, 0) == [0, 1]).all()
+    with pytest.raises(InputError, match="of query 1 hold infinity at gallery image 0: wanted"):
+        matrices.rows_without_nan(matrix, slice(0, 2))

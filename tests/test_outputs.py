@@ -267,3 +267,11 @@ def test_a_file_that_may_not_grow_is_told(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(tmp_path) == []
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".out.lock").symlink_to("mine")
+    with pytest.raises(InputError, match=r"\.out\.lock"), outputs.atomic(tmp_path / "out"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -59,7 +59,10 @@ def test_int8_that_is_wrong_even_so_is_refused(monkeypatch):
 
 def test_all_processes_take_the_least_limit(monkeypatch):
     monkeypatch.setattr(compare.distributed, "all_max", lambda array: np.maximum(array, -63))
-    assert Comparison(settings("int8"), CPU).limit == 63
+    comparison = Comparison(settings("int8"), CPU)
+    assert comparison.limit == 63
+    assert comparison.machine().endswith(", int8 to 63")
+    assert "int8" not in Comparison(settings("bf16"), CPU).machine()
 
 
 @pytest.mark.parametrize("bits", [7, 12])

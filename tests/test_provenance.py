@@ -280,3 +280,13 @@ def test_evaluate_wants_all_of_a_cell_or_nothing(finished, params_file, tmp_path
     training = ("--seed", 0, "--training", tmp_path / "none.json")
     assert "none.json" in run_stage("evaluate", *folders, *arguments, *training)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_classic_protocol_with_another_metric_is_warned_of(recwarn):
+    source = {"reader": "cuhk03", "protocol": "classic"}
+    classic = {"prepare": {"gallery": {"settings": {"source": source}}}}
+    for made, metric in ((classic, "cuhk03"), ({"prepare": {}}, "market1501")):
+        training_json.warn_of_metric(made, metric)
+    assert not list(recwarn)
+    with pytest.warns(UserWarning, match="classic protocol, and the metric is market1501"):
+        training_json.warn_of_metric(classic, "market1501")

@@ -280,3 +280,13 @@ def test_the_figure_names_trunks_where_they_differ(three, tmp_path, monkeypatch)
 
 def _labels(panels):
     return [label for axes in panels for label in axes.get_legend_handles_labels()[1]]
+
+
+@pytest.mark.parametrize("key", ["metric", "counts"])
+def test_seeds_of_other_images_or_another_metric_are_refused(three, key):
+    for run in three:
+        run |= {"metric": "market1501", "counts": {"full": {"queries": 3}}}
+    rows_of(three)
+    three[1][key] = {"full": {"queries": 2}} if key == "counts" else "cuhk03"
+    with pytest.raises(InputError, match=rf"`{key}\S* differs"):
+        rows_of(three)

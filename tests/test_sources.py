@@ -163,9 +163,10 @@ def test_a_csv_with_a_picture_twice_names_both_lines(tmp_path):
     """Without cameras, a query that is in the gallery too would be its own match."""
     save_images(tmp_path / "raw" / "mine", ["t.png", "q.png", "g.png"])
     (tmp_path / "raw/mine/copy.png").write_bytes((tmp_path / "raw/mine/q.png").read_bytes())
+    Image.open(tmp_path / "raw/mine/q.png").save(tmp_path / "raw/mine/pixels.bmp")
     file = tmp_path / "raw" / "mine" / "images.csv"
     source = {"reader": "csv", "file": "mine/images.csv"}
-    for twice in ("q.png", "copy.png"):
+    for twice in ("q.png", "copy.png", "pixels.bmp"):
         file.write_text(f"image,pid,split\nt.png,1,train\nq.png,2,query\n{twice},2,gallery\n")
         error = prepare(tmp_path, source)
         assert "1 images are the same picture as another one: " in error

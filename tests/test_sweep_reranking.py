@@ -159,3 +159,20 @@ def test_unfinished_distances_and_a_matrix_too_large_for_memory_are_named(
     matrix[3, 2:] = np.nan
     np.save(file, matrix)
     assert "distances/full/dmli.npy of query 3 hold NaN at gallery image 2" in run(*arguments)
+
+
+def test_distances_of_other_features_are_refused_and_the_metric_is_the_datasets(
+    copied, params_file, tmp_path
+):
+    params = yaml.safe_load(params_file.read_text())
+    params["datasets"]["synthetic"]["evaluate"] = {"metric": "cuhk03", "draws": 10}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    folders, settings = (copied / "features", copied / "distances"), tmp_path / "params.yaml"
+    rows = {}
+    for name, more in (("usual", ()), ("own", ("--dataset", "synthetic"))):
+        assert run(*folders, *more, "--out", tmp_path / name, "--params", settings) == 0
+        rows[name] = (tmp_path / name).read_text()
+    assert rows["usual"] != rows["own"]
+    stripes = np.load(copied / "features/query/stripes.npy")
+    np.save(copied / "features/query/stripes.npy", stripes[::-1])
+    assert "was made of other features" in run(*folders, "--params", settings)

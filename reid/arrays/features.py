@@ -4,6 +4,7 @@ A folder a split: global_features.npy [N, D] float32, stripes.npy [N, S, C] floa
 and camids.npy [N] int64. Any system's features can be put there.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from reid.arrays import npy
-from reid.arrays.names import PROTOCOLS
+from reid.arrays.names import PROTOCOLS, SPLITS
+from reid.runtime import made_by
 from reid.runtime.errors import InputError
 
 CHUNK = 4096
+SAMPLE = 256  # images of a split
 DIMENSIONS = {"global_features": 2, "stripes": 3, "pids": 1, "camids": 1}
 LARGEST = 1e15  # of a number: the square of more does not fit into float32
 SMALLEST = 1e-15  # of a length: the squares of less lose their digits in float32
@@ -103,6 +106,26 @@ def read_protocols(folder: Path) -> tuple[Features, dict[str, Features]]:
     for protocol, features in queries.items():
         check_alike(features, gallery, folder / PROTOCOLS[protocol])
     return gallery, queries
+
+
+def made_by_of(folder: str | Path) -> made_by.Document:
+    """The document of a folder of splits, as `made_by.of_content`: it holds what `digest` says."""
+    return made_by.of_content(folder, digest(folder))
+
+
+def digest(folder: str | Path) -> str:
+    """SHA-256 of the features of a folder of splits: SAMPLE images of each, evenly spaced, since
+    all of them would take minutes. Raises InputError for a missing or broken file.
+    """
+    whole = hashlib.sha256()
+    for split in SPLITS:
+        if split == "gallery" or (Path(folder) / split).exists():
+            for name in ("global_features", "stripes"):
+                array = _read_array(Path(folder) / split, name)
+                whole.update(f"{split} {name} {array.shape}".encode())
+                step = max(1, -(-len(array) // SAMPLE))
+                whole.update(np.ascontiguousarray(array[::step]).tobytes())
+    return whole.hexdigest()
 
 
 def check_alike(queries: Features, gallery: Features, where: str | Path) -> None:

@@ -81,11 +81,13 @@ def read(file: str | Path, shape: tuple[int, int]) -> np.ndarray:
 def rows_without_nan(matrix: Matrix, rows: int | slice) -> np.ndarray:
     """Some rows of a matrix [Q, G]. Raises InputError that names the first NaN among them."""
     values = np.asarray(matrix[rows])
-    if values.size and np.isnan(values.min()):
+    if values.size and not np.isfinite((values.min(), values.max())).all():
         first = rows if isinstance(rows, int) else rows.start or 0
-        row, column = np.argwhere(np.isnan(np.atleast_2d(values)))[0]
+        values = np.atleast_2d(values)
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        got = "NaN" if np.isnan(values[row, column]) else "infinity"
         raise InputError(
-            f"{_name(matrix)} of query {first + row} hold NaN at gallery image {column}: wanted "
+            f"{_name(matrix)} of query {first + row} hold {got} at gallery image {column}: wanted "
             "numbers. Was the stage that writes them ended before it was done? Run it anew."
         )
     return values

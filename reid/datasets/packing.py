@@ -24,9 +24,10 @@ PackedImage = tuple[str, int, int, bytes]  # name, pid, camid and the image file
 
 
 def check_images(splits: Splits) -> dict[str, list[bytes]]:
-    """Decode every image file once: -> each image's SHA-256 by split, b"" for one inside another
-    file, which is left for its extraction. Raises InputError with the first few that cannot be
-    decoded and why, and how many they are.
+    """Decode every image file once: -> the SHA-256 of each image's pixels by split, b"" for one
+    inside another file, which is left for its extraction.
+
+    Raises InputError with the first few that cannot be decoded and why, and how many they are.
     """
     records = [record for split in splits.values() for record in split if record.extract is None]
     results = list(_map_in_threads(_check, records, "checking images"))
@@ -74,13 +75,12 @@ def _pack_partial(record: Record, seed: int) -> PackedImage:
 
 
 def _check(record: Record) -> tuple[bytes, str]:
-    """Return an image file's SHA-256 and why it cannot be decoded, '' where it can."""
+    """Return the SHA-256 of an image's pixels and why it cannot be decoded, '' where it can."""
     try:
-        content = record.content()
-        decode_rgb(content)
+        image = decode_rgb(record.content())
     except (InputError, ValueError) as error:
         return b"", str(error).rstrip(".")
-    return hashlib.sha256(content).digest(), ""
+    return hashlib.sha256(f"{image.size} ".encode() + image.tobytes()).digest(), ""
 
 
 def _map_in_threads(

@@ -27,6 +27,7 @@ from reid.distances.tile import (
     unit,
 )
 from reid.runtime import distributed
+from reid.runtime.device import describe_device
 from reid.runtime.errors import InputError
 
 Result = TypeVar("Result")
@@ -66,6 +67,11 @@ class Comparison:
         results: list[Result] = []
         self.map(lambda _: function(), [None], results.append)
         return results[0]
+
+    def machine(self) -> str:
+        """Say what computes: the device, and for int8 the largest magnitude that it has."""
+        name = describe_device(self.device)
+        return f"{name}, int8 to {self.limit}" if self.settings.precision == "int8" else name
 
     def distances(self, a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
         """`local` and `dmli`, both [N, M], of N and M images."""

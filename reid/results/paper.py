@@ -58,9 +58,12 @@ _TEXT = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What published numbers hold for: keys of the source, images of train, query and gallery."""
+    """What published numbers hold for: keys of the source, people and images of train, images of
+    query and gallery.
+    """
 
     source: dict[str, Any]
+    people: int
     train: int
     queries: int
     gallery: int
@@ -68,12 +71,20 @@ class Condition:
 
 # By reader; `split` of CUHK03 does not matter to its new protocol.
 _CONDITIONS = {
-    "market1501": Condition({"distractors_500k": False}, 12_936, 3_368, 15_913),
-    "dukemtmcreid": Condition({}, 16_522, 2_228, 17_661),
-    "cuhk03": Condition({"boxes": "detected", "protocol": "new"}, 7_365, 1_400, 5_332),
-    "msmt17": Condition({"with_val": False}, 30_248, 11_659, 82_161),
+    "market1501": Condition({"distractors_500k": False}, 751, 12_936, 3_368, 15_913),
+    "dukemtmcreid": Condition({}, 702, 16_522, 2_228, 17_661),
+    "cuhk03": Condition({"boxes": "detected", "protocol": "new"}, 767, 7_365, 1_400, 5_332),
+    "msmt17": Condition({"with_val": False}, 1_041, 30_248, 11_659, 82_161),
 }
 METRIC, TRUNK = "market1501", "resnet50"
+_NETWORK = {"last_stride": 2, "bnneck": False}
+# By loss: label smoothing, TriHard on global features and on stripes.
+_ROWS = {
+    "softmax": (0.0, False, False),
+    "softmax_trihard": (0.0, True, False),
+    "alignedreid": (0.0, True, True),
+    "ls": (0.1, True, True),
+}
 
 
 def reader(run: Run) -> str | None:
@@ -108,6 +119,8 @@ def mismatch(run: Run, protocol: str) -> str | None:
         got = value_at(run, key)
         if got != wanted:
             return f"they hold for {key.rpartition('.')[2]} {wanted} ({key}), here it is {got}"
+    if run["loss"] not in _TEXT.get((name, protocol), {}):
+        return f"nothing is published for {name} with {protocol} queries and the row {run['loss']}"
     return None
 
 
@@ -124,7 +137,21 @@ def _conditions(run: Run, condition: Condition, protocol: str) -> dict[str, Any]
     if value_at(run, "provenance.training.converted_from") is None:
         wanted["provenance.train.settings.model.last_layer"] = ""
         wanted["provenance.training.data.images"] = condition.train
-    return wanted
+    return wanted | _conditions_where_told(run, condition)
+
+
+def _conditions_where_told(run: Run, condition: Condition) -> dict[str, Any]:
+    """Return further values that a run must have where it has any: not every run tells them."""
+    settings = "provenance.train.settings"
+    terms = ("label_smoothing", "trihard_global", "trihard_local")
+    row = dict(zip(terms, _ROWS.get(run["loss"], ()), strict=False))
+    wanted = {
+        **{f"{settings}.model.{key}": value for key, value in _NETWORK.items()},
+        **{f"{settings}.loss.{key}": value for key, value in row.items()},
+        "provenance.training.data.people": condition.people,
+        "provenance.convert_checkpoint.settings.people": condition.people,
+    }
+    return {key: value for key, value in wanted.items() if value_at(run, key) is not None}
 
 
 def _numbers(cell: str) -> dict[str, float]:

@@ -7,10 +7,12 @@ data, seed, time and memory; of a converted one environment and the file it was.
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reid.arrays.features import made_by_of
 from reid.runtime import made_by
 from reid.runtime.errors import InputError
 from reid.runtime.made_by import Document
@@ -89,8 +91,8 @@ def of_folders(
     `prepare` has one for each split; `unknown` lists folders that do not say. Raises InputError for
     folders that were not made of each other.
     """
-    made_by.check_input(distances, "features", features)
-    made_by.check_input(reranked, "features", features)
+    made_by.check_input(distances, "features", features, made_by_of)
+    made_by.check_input(reranked, "features", features, made_by_of)
     made_by.check_input(reranked, "distances", distances)
     provenance: dict[str, Any] = {"prepare": {}}
     folders = {"features": features, "distances": distances, "reranked": reranked}
@@ -103,7 +105,7 @@ def of_folders(
 
 def _collect(name: str, document: Document | None, provenance: dict[str, Any]) -> None:
     """Put the document of the input `name`, and those of its inputs, into `provenance`."""
-    if document is None:
+    if document is None or document["stage"] == made_by.UNKNOWN:
         return
     stage = document["stage"]
     values = {key: value for key, value in document.items() if key not in ("stage", "inputs")}
@@ -128,11 +130,31 @@ def of_run(
     _check_seed(dataset, loss, seed, content)
     document = made_by.read(features)
     if document is not None and "model" in document["inputs"]:
-        made_by.check_input(features, "model", training.parent)
+        made_by.check_input(features, "model", training.parent, _of_model)
     stage = provenance.get("train") or provenance.get("convert_checkpoint") or {}
     trunk = stage.get("settings", {}).get("model", {}).get("trunk", "unknown")
     head = {"dataset": dataset, "loss": loss, "seed": seed, "trunk": trunk}
     return {**head, "provenance": {**provenance, "training": content}}
+
+
+def _of_model(folder: Path) -> Document | None:
+    """The document of a model's folder; DVC may not have fetched the weights themselves."""
+    weights = folder / "model.safetensors"
+    return made_by.of_file(weights) if weights.exists() else made_by.read(folder)
+
+
+def warn_of_metric(provenance: dict[str, Any], metric: str) -> None:
+    """Warn where features of CUHK03's classic protocol are scored with another metric than its."""
+    gallery = provenance["prepare"].get("gallery", {}).get("settings", {})
+    source = gallery.get("source")
+    protocol = source.get("protocol") if isinstance(source, dict) else None
+    if protocol == "classic" and metric != "cuhk03":
+        warnings.warn(
+            f"the features are of CUHK03's classic protocol, and the metric is {metric}: name "
+            "--dataset, and have `evaluate: {metric: cuhk03}` in its entry in params.yaml, for the "
+            "metric that goes with it.",
+            stacklevel=2,
+        )
 
 
 def _check_seed(dataset: str, loss: str, seed: int, training: dict[str, Any]) -> None:

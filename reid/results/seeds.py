@@ -14,6 +14,7 @@ from reid.runtime.made_by import dotted
 # the seed, the checkpoint that a model was converted from, and where and by which packages
 MAY_DIFFER = re.compile(
     r"^(train\.settings\.train\.seed|convert_checkpoint\.settings\.(file|sha256))$"
+    r"|^(train|convert_checkpoint|extract)\.content$"
     r"|\.(versions|machine)(\.|$)"
 )
 Columns = dict[str, dict[str, Any]]  # {column: {"rank1": ..., "mAP": ...}}
@@ -120,5 +121,6 @@ def _settings(run: Run) -> dict[str, Any]:
     provenance = run.get("provenance", {})
     training = provenance.get("training")
     data = training.get("data") if isinstance(training, dict) else None
-    values = dotted({"trunk": run["trunk"], **provenance, "training": {"data": data}})
+    same = {key: run.get(key) for key in ("trunk", "metric", "counts")}
+    values = dotted({**same, **provenance, "training": {"data": data}})
     return {key: value for key, value in values.items() if not MAY_DIFFER.search(key)}

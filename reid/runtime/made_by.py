@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from reid.runtime.errors import InputError
 
 FILE = "made_by.json"
+UNKNOWN = "unknown"  # the stage of what has no document
 ROOT = Path(__file__).parents[2]  # of the project
 # module: its package
 PACKAGES = {
@@ -64,6 +65,7 @@ def read(folder: str | Path) -> Document | None:
     file = Path(folder) / FILE
     try:
         content = json.loads(file.read_bytes())
+        json.dumps(content, allow_nan=False)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -90,15 +92,54 @@ def _is_document(content: Any) -> bool:
     )
 
 
-def check_input(folder: str | Path, name: str, source: str | Path) -> None:
-    """Raise InputError unless `folder` was made of `source`, its input `name`, as it is now.
+def of_content(folder: str | Path, content: str) -> Document:
+    """Return the document of a folder that holds `content`, a digest, now; of a folder without one,
+    a document of the stage `unknown` that has the content alone.
+    """
+    made_by = read(folder) or {"stage": UNKNOWN, "settings": {}, "inputs": {}}
+    return {**made_by, "content": content}
+
+
+def of_file(file: str | Path) -> Document:
+    """The same of a folder whose content is one file: a model's weights, a split's manifest."""
+    return of_content(Path(file).parent, file_digest(file))
+
+
+def check_content(file: str | Path) -> None:
+    """Raise InputError where the document of a file's folder is of another content of it."""
+    made_by = read(Path(file).parent)
+    if made_by and made_by.get("content", file_digest(file)) != file_digest(file):
+        raise InputError(
+            f"{file} is not the file that the {FILE} beside it is about: it was changed or "
+            f"replaced. Run the stage that writes both anew, or remove {FILE} if the file comes "
+            "from elsewhere."
+        )
+
+
+def file_digest(file: str | Path) -> str:
+    """Return a file's SHA-256. Raises InputError where it cannot be read."""
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}.") from None
+
+
+def check_input(
+    folder: str | Path,
+    name: str,
+    source: str | Path,
+    document_of: Callable[[Path], Document | None] = read,
+) -> None:
+    """Raise InputError unless `folder` was made of its input `name` as `source` holds it now, which
+    `document_of` tells.
 
     A folder without a document may be of anything.
     """
     made_by = read(folder)
     if made_by is None:
         return
-    of_folder, of_source = made_by["inputs"].get(name), read(source)
+    of_folder, of_source = made_by["inputs"].get(name), document_of(Path(source))
     if of_folder != of_source:
         key = first_difference(of_folder or {}, of_source or {})
         raise InputError(

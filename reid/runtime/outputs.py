@@ -150,7 +150,7 @@ def _acquire(path: Path, file: Path, wait: bool) -> int:
     is tried anew, so that two never hold it.
     """
     while True:
-        held = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             _flock(path, file, held, wait)
         except BaseException:

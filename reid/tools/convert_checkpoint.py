@@ -137,8 +137,14 @@ def main() -> None:
         pd.DataFrame({"epoch": [checkpoint.epoch]}).to_csv(out / "history.csv", index=False)
         content = provenance.converted(Path(args.checkpoint), checkpoint.epoch)
         provenance.write(out / "training.json", content)
-        values = {"model": dataclasses.asdict(network.settings), "sha256": content["sha256"]}
-        made_by.write(out, made_by.document(MODULE, values, {}, platform.machine()))
+        values = {
+            "model": dataclasses.asdict(network.settings),
+            "people": network.people,
+            "sha256": content["sha256"],
+        }
+        document = made_by.document(MODULE, values, {}, platform.machine())
+        digest = made_by.file_digest(out / "model.safetensors")
+        made_by.write(out, {**document, "content": digest})
     print(f"{description(checkpoint, network)}: {args.out}")
 
 

@@ -27,7 +27,7 @@ from reid.reranking.pair_distances import pair_distances
 from reid.reranking.rerank import PairDistances, RerankSettings
 from reid.results import metrics
 from reid.results.metrics import EvaluateSettings, Scores
-from reid.runtime import cli, config
+from reid.runtime import cli, config, made_by
 from reid.runtime.errors import InputError
 from reid.runtime.resources import check_memory
 from reid.runtime.settings import make
@@ -90,6 +90,7 @@ def table(
             f"{folders[1]} has no distances of the protocol {protocol}: name the other with "
             "--protocol."
         )
+    made_by.check_input(folders[1], "features", folders[0], features.made_by_of)
     gallery = features.read(folders[0] / "gallery")
     queries = features.read(folders[0] / PROTOCOLS[protocol])
     sides = [Identities(side.pids, side.camids) for side in (queries, gallery)]
@@ -122,7 +123,7 @@ def main() -> None:
         make(RerankSettings, dict(zip(default, chosen, strict=True)), "rerank", options)
         for chosen in dict.fromkeys(itertools.product(*values))
     ]
-    settings = config.load(EvaluateSettings, params, "evaluate")
+    settings = config.load(EvaluateSettings, params, "evaluate", args.dataset)
     rows = table((args.features, args.distances), args.protocol, grid, settings)
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
     if args.out:
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--protocol", choices=PROTOCOLS, default="full", help="default: %(default)s"
     )
+    parser.add_argument("--dataset", help="dataset whose entry may name the metric")
     parser.add_argument("--out", help="CSV file to write as well")
     parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
     return parser

@@ -68,8 +68,10 @@ def write(folder: Path, run: Run, split: Split) -> None:
     content = provenance.training(split, run.settings.train.seed, run.device, summary)
     provenance.write(folder / "training.json", content)
     machine = identity.machine(run.device, distributed.world_size())
-    inputs = {"data": made_by.read(split.folder)}
-    made_by.write(folder, made_by.document("stages.train", run.settings, inputs, machine))
+    inputs = {"data": made_by.of_file(split.folder / "manifest.csv")}
+    document = made_by.document("stages.train", run.settings, inputs, machine)
+    content = made_by.file_digest(folder / "model.safetensors")
+    made_by.write(folder, {**document, "content": content})
 
 
 def _warn_of_other_runs(file: CheckpointFile) -> None:
