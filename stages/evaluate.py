@@ -38,7 +38,8 @@ def main() -> None:
     head = {"provenance": made}
     if args.training is not None:
         head = provenance.of_run(identity, args.training, args.features, made)
-    with cli.atomic_output(args.out, is_file=True) as draft:
+    inputs = (*folders, args.training or args.params, args.params)
+    with cli.atomic_output(args.out, is_file=True, inputs=inputs) as draft:
         scores = cell.evaluate(*folders, settings)
         cell.write(draft, {**head, "metric": settings.metric, **scores})
 
