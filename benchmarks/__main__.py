@@ -79,7 +79,8 @@ def main() -> None:
     args = parser.parse_args()
 
     name = f"{args.size}-{args.scale:g}-{args.precision}"
-    outputs.resolve(args.out / f"{name}.json", is_file=True)  # told now, not after hours
+    for ending in ("json", "md"):
+        outputs.resolve(args.out / f"{name}.{ending}", is_file=True)  # told now, not after hours
     size = clusters.SIZES[args.size].scaled(args.scale)
     options = {"size": asdict(size), "repeats": 200} | {
         name: getattr(args, name) for name in ("channels", "textbook", "compared")

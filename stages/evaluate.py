@@ -40,7 +40,8 @@ def main() -> None:
     if args.training is not None:
         head = provenance.of_run(identity, args.training, args.features, made)
         curves = {"history": history.read(args.training.with_name("history.csv"))}
-    with cli.atomic_output(args.out, is_file=True) as draft:
+    inputs = (*folders, args.params)
+    with cli.atomic_output(args.out, is_file=True, inputs=inputs) as draft:
         scores = cell.evaluate(*folders, settings)
         cell.write(draft, {**head, "metric": settings.metric, **scores, **curves})
 

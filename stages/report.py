@@ -24,7 +24,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = config.load(TablesSettings, config.read(args.params), "tables")
     report = seeds.headline(cell.read_cell(args.runs, settings.seeds))
-    with cli.atomic_output(args.out, is_file=True) as draft:
+    with cli.atomic_output(args.out, is_file=True, inputs=(args.runs, args.params)) as draft:
         draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -109,6 +109,55 @@ def test_a_signal_cleans_up_with_one_line_and_a_second_does_not_stop_that(
     assert list(tmp_path.iterdir()) == []
 
 
+SLOW_IMPORT = """
+    import importlib.abc, runpy, sys, time
+
+    class Slow(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name == "reid.results":
+                print("importing", flush=True)
+                time.sleep(60)
+
+    sys.meta_path.insert(0, Slow())
+    sys.argv = ["-m"]
+    runpy.run_module("stages.report", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (signal.SIGINT, 130, "interrupted: nothing was written\n"),
+        (signal.SIGTERM, 143, "SIGTERM: nothing was written\n"),
+        (signal.SIGHUP, 129, "SIGHUP: nothing was written\n"),
+    ],
+)
+def test_a_signal_while_modules_are_imported_ends_in_one_line(number, code, line):
+    running = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SLOW_IMPORT)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout.readline() == "importing\n"
+    running.send_signal(number)
+    assert running.communicate(timeout=20)[1] == line
+    assert running.returncode == code
+
+
+def test_a_signal_after_the_output_is_complete_changes_nothing(tmp_path):
+    body = "sys.argv[0] = '-m'; from reid.runtime import starting; starting.end_by_signals()"
+    late = textwrap.dedent(MAIN).replace("def main", f"{body}\n\ndef main").format(body="pass")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{late}\nos.kill(os.getpid(), signal.SIGTERM)", tmp_path / "out"],
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "half").exists()
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
     body = 'os.kill(os.getpid(), signal.SIGHUP); (draft / "whole").touch()'
     ignoring = start(

@@ -69,6 +69,11 @@ def test_training_does_not_depend_on_what_comes_after_it():
     assert data == ["data/${item.dataset}/train"]
 
 
+# the packages of commands let signals end them while they import torch
+SIGNALS = ["from reid.runtime import starting", "starting.end_by_signals()"]
+STARTING = {"stages/__init__.py": SIGNALS, "reid/tools/__init__.py": SIGNALS}
+
+
 def floor(module):
     """How far up a module stands: 0 runtime, 1 shared, 2 a wing, 3 stages, tools and benchmarks."""
     if module.startswith(TOP):
@@ -83,7 +88,8 @@ def floor(module):
 def test_imports_run_one_way(file):
     module = ".".join(file.with_suffix("").parts)
     if file.name == "__init__.py":
-        assert file.read_text() == "", "packages do no work when imported"
+        work = [line for line in file.read_text().splitlines() if line and '"""' not in line]
+        assert work == STARTING.get(str(file), []), "packages do no work when imported"
         return
     for imported in imports(file):
         assert floor(imported) <= floor(module), f"{file} imports {imported} from above"

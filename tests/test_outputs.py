@@ -159,6 +159,48 @@ def test_a_link_out_of_the_project_is_refused_under_dvc(tmp_path, monkeypatch):
     assert names(tmp_path / "disk") == ["out"]
 
 
+def test_the_current_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", "", tmp_path):
+        refuse(place, "it is the current folder, which is not to be replaced")
+
+
+def test_another_users_output_in_a_sticky_folder_is_refused_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    tmp_path.chmod(0o1777)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 12345)
+    refuse(tmp_path / "file", "file cannot be written: it is another user's", is_file=True)
+    tmp_path.chmod(0o777)
+    write_file(tmp_path / "file")
+
+
+def test_a_file_that_is_an_input_or_in_one_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("in")
+    for place in (tmp_path / "in", tmp_path / "in" / "file", tmp_path / "link"):
+        with (
+            pytest.raises(InputError, match="file cannot be written: it is read, as "),
+            outputs.atomic(tmp_path / "in" / "file", is_file=True, inputs=[place]),
+        ):
+            pytest.fail("the work has started")
+    assert (tmp_path / "in" / "file").read_text() == "mine"
+    with outputs.atomic(tmp_path / "in" / "new", is_file=True, inputs=[tmp_path / "in"]) as draft:
+        draft.touch()
+
+
+def test_a_link_or_pipe_in_the_place_of_the_lock_file_stays_as_it_is(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    lock = tmp_path / ".out.lock"
+    lock.symlink_to("mine")
+    refuse(tmp_path / "out", r"Too many levels of symbolic links: .*\.out\.lock")
+    assert (tmp_path / "mine").read_text() == "mine"
+    lock.unlink()
+    os.mkfifo(lock)
+    refuse(tmp_path / "out", r"it is no plain file: .*\.out\.lock")
+    assert lock.is_fifo()
+
+
 def test_links_to_nowhere_and_loops_are_refused(tmp_path):
     (tmp_path / "away").symlink_to(tmp_path / "unmounted" / "disk")
     (tmp_path / "loop").symlink_to("loop")

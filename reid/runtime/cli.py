@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reid.runtime.errors import InputError
 from reid.runtime.outputs import atomic as atomic_output
+from reid.runtime.starting import SIGNALS, ended_by, is_early, under_torchrun
 from reid.runtime.system_errors import describe
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "under_torchrun",
 ]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # numbers
 
 
@@ -80,6 +80,7 @@ def _ending_by_signals() -> Iterator[None]:
     """Let signals end the block by `Ended`; one that is ignored, as SIGHUP under nohup, stays so.
 
     After the first the others are ignored, to the process's end: cleaning up is not to be stopped.
+    So are all after the block where it was a command: what it has written is complete.
     """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     listened = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
@@ -102,15 +103,15 @@ def _ending_by_signals() -> Iterator[None]:
     finally:
         for number in listened:
             if signal.getsignal(number) is end:
-                signal.signal(number, before[number])
+                is_command = is_early(before[number])
+                signal.signal(number, signal.SIG_IGN if is_command else before[number])
 
 
 def _leave(number: int) -> None:
     """Exit as shells expect after a signal; of torchrun's processes the launcher tells."""
-    name = "interrupted" if number == signal.SIGINT else signal.Signals(number).name
     if not under_torchrun():
         with suppress(OSError):
-            print(f"{name}: nothing was written", file=sys.stderr)
+            print(ended_by(number), file=sys.stderr)
     sys.exit(128 + number)
 
 
@@ -141,11 +142,6 @@ def command_name(main: Callable[[], None]) -> str:
     """Return the module that holds `main`, as `python -m` takes it."""
     spec = sys.modules[main.__module__].__spec__
     return spec.name if spec else main.__module__
-
-
-def under_torchrun() -> bool:
-    """Whether torchrun started this process as one of several."""
-    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def check_torchrun() -> None:

@@ -102,10 +102,11 @@ def _join() -> dist.Store:
         )
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, number, processes = next(dist.rendezvous("env://"))
-        dist.init_process_group(
-            backend, store=store, rank=number, world_size=processes, timeout=TIMEOUT
-        )
+        with _ending_at_once():
+            store, number, processes = next(dist.rendezvous("env://"))
+            dist.init_process_group(
+                backend, store=store, rank=number, world_size=processes, timeout=TIMEOUT
+            )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise InputError(
@@ -114,6 +115,22 @@ def _join() -> dist.Store:
             "address that every host reaches and a port that is free."
         ) from None
     return store
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Let signals end the process within the block: while torch waits for the others, which may
+    have ended, no handler of Python's runs.
+    """
+    before = {number: signal.getsignal(number) for number in cli.SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def barrier() -> None:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,13 +26,20 @@ MOUNTS = Path("/proc/self/mountinfo")  # Linux alone has it
 
 
 @contextmanager
-def atomic(output: str | Path, is_file: bool = False) -> Iterator[Path]:
+def atomic(
+    output: str | Path, is_file: bool = False, inputs: Iterable[str | Path] = ()
+) -> Iterator[Path]:
     """Yield a draft beside `output`, a folder to be (or a file), that replaces it at the end.
 
     A link is followed. Raises InputError before the work when `output` is something else than a
-    plain file or an empty folder, cannot be written, or is being written by another process.
+    plain file or an empty folder, cannot be written, is being written by another process, or is a
+    file of one of the `inputs`.
     """
     path = resolve(output, is_file)
+    if path.exists():
+        for place in (Path(os.path.realpath(each)) for each in inputs):
+            if path.is_relative_to(place):
+                raise _unusable(path, f"it is read, as {place} is an input")
     with lock(path), draft(path) as own, explained(path, own):
         check(path, is_file)  # again: the process that had the lock before may have written it
         yield own
@@ -84,6 +91,10 @@ def check(path: Path, is_file: bool = False) -> None:
         return
     if _is_mount_point(path):
         raise _unusable(path, "it is a mount point, which cannot be replaced", "a place below it")
+    if path == Path.cwd():
+        raise _unusable(path, "it is the current folder, which is not to be replaced")
+    if _is_kept_by_another(path):
+        raise _unusable(path, "it is another user's, in a folder where each replaces only his own")
     if stat.S_ISDIR(mode) and any(path.iterdir()):
         raise InputError(
             f"the output folder {path} is not empty: name another, or remove it first."
@@ -109,6 +120,13 @@ def _is_mount_point(path: Path) -> bool:
     with suppress(OSError):
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     return os.path.ismount(path) or any(line.split(" ")[4] == escaped for line in lines)
+
+
+def _is_kept_by_another(path: Path) -> bool:
+    """Whether the sticky bit, as of /tmp, keeps this user from replacing `path`."""
+    folder = path.parent.stat()
+    is_kept = folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid)
+    return bool(is_kept) and path.lstat().st_uid != os.geteuid()
 
 
 def _unusable(output: str | Path, reason: object, instead: str = "another place") -> InputError:
@@ -150,8 +168,10 @@ def _acquire(path: Path, file: Path, wait: bool) -> int:
     is tried anew, so that two never hold it.
     """
     while True:
-        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(held).st_mode):
+                raise OSError(errno.EINVAL, "it is no plain file", str(file))
             _flock(path, file, held, wait)
         except BaseException:
             os.close(held)

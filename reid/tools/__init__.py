@@ -1,0 +1,5 @@
+"""Tools beside the stages, each a command."""
+
+from reid.runtime import starting
+
+starting.end_by_signals()

@@ -10,6 +10,7 @@ import argparse
 import csv
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +125,20 @@ def main() -> None:
         for chosen in dict.fromkeys(itertools.product(*values))
     ]
     settings = config.load(EvaluateSettings, params, "evaluate", args.dataset)
-    rows = table((args.features, args.distances), args.protocol, grid, settings)
-    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
-    if args.out:
-        with (
-            cli.atomic_output(args.out, is_file=True) as out,
-            out.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    folders = (args.features, args.distances)
+    output = cli.atomic_output(args.out, True, (*folders, args.params)) if args.out else None
+    with output or nullcontext() as out:
+        rows = table(folders, args.protocol, grid, settings)
+        print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
+        if out:
+            _write(out, rows)
+
+
+def _write(out: Path, rows: list[dict[str, Any]]) -> None:
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,9 +39,13 @@ def train(
     checkpoints = Checkpoints(file, stop_requests, resume)
     _warn_of_other_runs(file)
     title = f"training {name}"
-    bar = tqdm(desc=title, total=settings.train.epochs, unit="epoch", disable=not is_first)
     with ExitStack() as until_removed:
-        with distributed.shared_output(out) as draft, bar:
+        with (
+            distributed.shared_output(out) as draft,
+            tqdm(
+                desc=title, total=settings.train.epochs, unit="epoch", disable=not is_first
+            ) as bar,
+        ):
             until_removed.enter_context(file.lock())
             distributed.create_shared_folder(draft)
             with stop_requests.listening():

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -50,9 +52,13 @@ def draw(settings: SyntheticSettings, folder: Path, workers: int | None = None) 
 def _draw_by_processes(chunks: list[Chunk], workers: int | None) -> Iterator[int]:
     """Draw the chunks in `workers` processes, which end before this does; yield what each drew."""
     spawn = multiprocessing.get_context("spawn")
+    with _blocking_interrupts():
+        resource_tracker.ensure_running()  # a process of the pool's as well
     with ProcessPoolExecutor(workers, spawn, _end_with_the_parent) as pool:
         try:
-            yield from pool.map(_draw_chunk, chunks)
+            with _blocking_interrupts():  # which the processes inherit
+                counts = pool.map(_draw_chunk, chunks)
+            yield from counts
         except BrokenProcessPool:
             raise InputError(
                 "a process that draws the benchmark was killed, maybe for want of memory: each "
@@ -72,10 +78,18 @@ def _make_folders(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
 
 
+@contextmanager
+def _blocking_interrupts() -> Iterator[None]:
+    """Hold back the signals of a terminal, which come to every process, until the block's end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with_the_parent() -> None:
-    """End this process when its parent has ended, however it did; leave interrupts to it."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    """End this process when its parent has ended, however it did."""
     threading.Thread(target=_watch_the_parent, daemon=True).start()
 
 
