@@ -17,6 +17,7 @@ from pathlib import Path, PureWindowsPath
 
 from tqdm import tqdm
 
+from reid.datasets import zip_entries
 from reid.runtime import outputs
 from reid.runtime.errors import InputError, short
 
@@ -87,6 +88,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
         members = opened.infolist()
         total = sum(member.file_size for member in members)
         _check_size(archive, total, shutil.disk_usage(folder).free)
+        zip_entries.check(archive, opened)
         with _bar(f"unpacking {archive.name}", total) as bar:
             for number, member in enumerate(members, 1):
                 kind = stat.S_IFMT(member.external_attr >> 16)  # 0: not made on Unix
