@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from reid.datasets import zip_entries
 from reid.runtime import outputs
-from reid.runtime.errors import InputError, short
+from reid.runtime.errors import InputError, paragraph, short
 
 BLOCK = 1 << 20  # bytes read at a time
 RATIO, SMALL = 20, 100_000_000  # an archive may grow so many times, or to so many bytes
@@ -60,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except InputError:
         raise
     except Exception as error:  # a damaged archive raises nearly anything
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = paragraph(error)[:300] or type(error).__name__
         raise InputError(
             f"{archive} cannot be unpacked to {folder}: {reason}. Nothing was kept. If "
             "the archive is damaged, replace it with a whole copy; otherwise unpack it yourself."
