@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, paragraph
 from reid.trunk import tensors
 from reid.trunk.settings import ModelSettings
 from reid.trunk.torchvision_model import make_trunk, map_shape
@@ -133,7 +133,7 @@ def load(file: str | Path) -> Network:
         *(RuntimeError, AttributeError),
     ) as error:
         raise InputError(
-            f"{file} is no model of this project: {' '.join(str(error).split())[:400]} "
+            f"{file} is no model of this project: {paragraph(error)[:400]} "
             "Run its train stage anew."
         ) from None
     network = network.to_empty(device="cpu")

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, paragraph
 
 COLUMNS = {"name": str, "pid": np.int64, "camid": np.int64, "sha256": str}  # of manifest.csv
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
@@ -83,7 +83,7 @@ def decode_rgb(content: bytes) -> Image.Image:
     except Image.UnidentifiedImageError:
         raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
     except Exception as error:  # a damaged file raises nearly anything
-        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
+        raise ValueError(paragraph(error)[:300] or type(error).__name__) from None
     return rgb if turn is None else rgb.transpose(turn)
 
 

@@ -60,6 +60,12 @@ def test_bad_input_ends_with_one_paragraph_and_exit_code_one(capsys):
     )  # sys.exit prints text and exits with 1
 
 
+def test_what_cannot_be_printed_is_spelled():
+    with pytest.raises(SystemExit) as stopped, cli.exit_codes():
+        raise InputError("a\x07 b\n\udcff é")
+    assert stopped.value.code == r"error: a\x07 b \udcff é"
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         cli.run(lambda: 1 / 0)

@@ -108,6 +108,13 @@ def test_a_few_scalars(tmp_path):
     assert config.read(tmp_path / "params.yaml") == {"a": [20, 12, "1:30", "off", 1e-4, 123]}
 
 
+def test_the_keys_are_told_once():
+    with pytest.raises(InputError) as error:
+        settings.make(Settings, {**VALUES, "one": 1, "two": 2}, "train")
+    assert "`train.one` is unknown; the keys of `train` are" in str(error.value)
+    assert str(error.value).endswith("; `train.two` is unknown.")
+
+
 def test_a_whole_number_is_a_number():
     assert isinstance(settings.make(Settings, {**VALUES, "rate": 0}, "train").rate, float)
 

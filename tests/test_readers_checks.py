@@ -281,4 +281,7 @@ def test_no_match_left_says_why(tmp_path):
     assert "q0 (pid 1, camera 1; gallery cameras of this pid: 1); q1" in message
     assert "q2 (pid 3, camera 1; gallery cameras of this pid: none)" in message
     assert "q3" not in message
+    listed = Record(tmp_path, "own", 1, 1, line="line 7 of images.csv")
+    with pytest.raises(InputError, match=r"this pid: none; line 7 of images.csv"):
+        readers.check_matches([listed], [])
     readers.check_matches(query, [*gallery, Record(tmp_path, "g", 4, 2)])  # one match is enough

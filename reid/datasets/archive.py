@@ -17,8 +17,9 @@ from pathlib import Path, PureWindowsPath
 
 from tqdm import tqdm
 
+from reid.datasets import zip_entries
 from reid.runtime import outputs
-from reid.runtime.errors import InputError, short
+from reid.runtime.errors import InputError, paragraph, short
 
 BLOCK = 1 << 20  # bytes read at a time
 RATIO, SMALL = 20, 100_000_000  # an archive may grow so many times, or to so many bytes
@@ -59,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except InputError:
         raise
     except Exception as error:  # a damaged archive raises nearly anything
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = paragraph(error)[:300] or type(error).__name__
         raise InputError(
             f"{archive} cannot be unpacked to {folder}: {reason}. Nothing was kept. If "
             "the archive is damaged, replace it with a whole copy; otherwise unpack it yourself."
@@ -87,6 +88,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
         members = opened.infolist()
         total = sum(member.file_size for member in members)
         _check_size(archive, total, shutil.disk_usage(folder).free)
+        zip_entries.check(archive, opened)
         with _bar(f"unpacking {archive.name}", total) as bar:
             for number, member in enumerate(members, 1):
                 kind = stat.S_IFMT(member.external_attr >> 16)  # 0: not made on Unix

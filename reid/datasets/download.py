@@ -19,7 +19,7 @@ from reid.datasets import archive, readers
 from reid.datasets.official import ARCHIVES, Archive
 from reid.datasets.records import first_few
 from reid.runtime import outputs
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, paragraph
 
 Progress = Callable[[int, int | None], None]  # bytes so far, of how many
 
@@ -91,7 +91,7 @@ def fetch(place: Path, archives: Sequence[Archive]) -> Path | None:
     try:
         return transfer(official, place)
     except Exception as error:  # gdown raises nearly anything
-        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        reason = paragraph(error)[:300].rstrip(".") or type(error).__name__
         raise InputError(
             f"{official.file} could not be downloaded: {reason}. {_by_hand(archives, place)}"
         ) from None

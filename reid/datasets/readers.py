@@ -162,14 +162,15 @@ def check_matches(query: Sequence[Record], gallery: Sequence[Record]) -> None:
     same = [record for record in query if cameras[record.pid]]
     examples = (
         f"{record.name} (pid {record.pid}, camera {record.camid}; gallery cameras of this pid: "
-        f"{', '.join(map(str, sorted(cameras[record.pid]))) or 'none'})"
+        f"{', '.join(map(str, sorted(cameras[record.pid]))) or 'none'}"
+        f"{'; ' if record.line else ''}{record.line})"
         for record in query[:3]
     )
     raise InputError(
         f"none of the {len(query):,} query images has a match, a gallery image of the same pid "
         f"from another camera: {len(same):,} have the person in the gallery, but from their own "
         f"camera only, and {len(query) - len(same):,} are of people who are not in the gallery. "
-        f"Examples: {'; '.join(examples)}. Check the pids and cameras in the file names."
+        f"Examples: {'; '.join(examples)}. Check the pids and cameras in the names or the list."
     )
 
 

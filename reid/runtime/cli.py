@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from reid.runtime.errors import InputError
+from reid.runtime.errors import InputError, paragraph
 from reid.runtime.outputs import atomic as atomic_output
 from reid.runtime.starting import SIGNALS, ended_by, is_early, under_torchrun
 from reid.runtime.system_errors import describe
@@ -65,14 +65,14 @@ def exit_codes() -> Iterator[None]:
             yield
             flush()
     except InputError as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        sys.exit(f"error: {paragraph(error)}")
     except KeyboardInterrupt:
         _leave(signal.SIGINT)
     except Ended as ended:
         _leave(ended.signal)
     except OSError as error:
         flush(isinstance(error, BrokenPipeError))
-        sys.exit(f"error: {' '.join(describe(error).split())}")
+        sys.exit(f"error: {paragraph(describe(error))}")
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def not_of_torchrun(what: str, name: str) -> InputError:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the line of code, in the first of several processes."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"\nwarning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"\nwarning: {paragraph(message)}", file=sys.stderr)
 
 
 def _refuse_the_same_path_twice(arguments: list[str]) -> None:

@@ -36,6 +36,14 @@ def short(value: object) -> str:
     return _cut(text, _LONGEST_VALUE)
 
 
+def paragraph(error: Exception | str) -> str:
+    """Return what an error says as one line: characters that cannot be printed, which paths and
+    damaged files have, as Python spells them.
+    """
+    line = " ".join(str(error).split())
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+
+
 def _cut(text: str, length: int) -> str:
     """Return a text of at most `length` characters: its beginning and its end."""
     half = (length - 3) // 2

@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, StringMark
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
-from reid.runtime.errors import InputError, short
+from reid.runtime.errors import InputError, paragraph, short
 from reid.runtime.names import TEXT
 
 LARGEST = 200_000  # characters of the file
@@ -141,6 +141,6 @@ def _invalid(path: str | Path, text: str, error: YAMLError) -> InputError:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", str(error))
         line = text.count("\n") + 1 if mark is None else mark.line + 1
     return InputError(
-        f"line {line} of {path} is not valid YAML: {' '.join(str(problem).split())}. Mend it there "
+        f"line {line} of {path} is not valid YAML: {paragraph(problem)}. Mend it there "
         "or shortly before."
     )

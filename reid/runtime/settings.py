@@ -87,6 +87,9 @@ def make(
     keys = [field.name for field in fields(kind)]
     unknown = [key for key in by_name if key not in keys]
     mistakes = [_unknown(key, where, places, keys) for key in unknown]
+    mistakes[:1] = [
+        f"{first}; the keys of `{where}` are {', '.join(keys)}" for first in mistakes[:1]
+    ]
     try:
         made = kind(**{key: value for key, value in by_name.items() if key in keys})
     except ValidationError as invalid:
@@ -111,8 +114,7 @@ def _unknown(key: str, where: str, places: Mapping[Any, str], keys: list[str]) -
     """Describe a key that the section does not have, with the nearest that it has."""
     near = difflib.get_close_matches(key, keys, 1)
     hint = f", maybe `{near[0]}`" if near else ""
-    name = places.get(key, f"{where}.{key}")
-    return f"`{name}` is unknown{hint}; the keys of `{where}` are {', '.join(keys)}"
+    return f"`{places.get(key, f'{where}.{key}')}` is unknown{hint}"
 
 
 def _mistake(error: Mapping[str, Any], where: str, places: Mapping[Any, str]) -> str:

@@ -128,7 +128,7 @@ def of_length(length):
 # what is done to an array, to which arrays, and whether that must be refused (None: either)
 CHANGES = {
     "as it is": (lambda array: array, FILES, False),
-    "columns first": (np.asfortranarray, FLOATS, False),
+    "columns first": (np.asfortranarray, FLOATS, True),
     **{f"as {kind}": (as_type(kind), FILES[2:], False) for kind in ("i4", "i2", "u1", "u8", ">i8")},
     **{f"numbers as {kind}": (as_type(kind), FLOATS, True) for kind in ("f2", "f8", "c8", "i8")},
     "numbers as >f4": (as_type(">f4"), FLOATS, True),
