@@ -217,6 +217,19 @@ def test_an_error_of_the_system_names_its_file_and_side(error, told, monkeypatch
         cli.run(main)
 
 
+def test_no_folder_for_temporary_files_is_told(monkeypatch):
+    """As under `ulimit -f 0`: no file of a byte can be written anywhere."""
+
+    def none_usable(*_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", none_usable)
+    with pytest.raises(SystemExit, match=r"^error: No usable temp.*by .* TMPDIR\..*`ulimit -f`"):
+        cli.run(none_usable)
+    with pytest.raises(SystemExit, match=r"^error: /x cannot be read: Denied"), cli.exit_codes():
+        raise OSError(errno.EACCES, "Denied", "/x")
+
+
 def test_a_full_disk_is_named(monkeypatch, tmp_path):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))

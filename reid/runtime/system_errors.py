@@ -29,7 +29,8 @@ def describe(error: OSError, output: Path | None = None) -> str:
             f"{file}, of Numba's cache, cannot be used: {reason}. Remove it, or name another "
             "folder by the environment variable NUMBA_CACHE_DIR."
         )
-    if Path(str(file)).is_relative_to(tempfile.gettempdir()):
+    temporary = _temporary_folder()
+    if temporary and Path(str(file)).is_relative_to(temporary):
         return (
             f"{file} cannot be used: {reason}. If it is a temporary file, look at the folder, or "
             "name another by the environment variable TMPDIR."
@@ -43,15 +44,26 @@ def _nameless(reason: str, is_full: bool, output: Path | None) -> str:
     place = (output or Path()).absolute()
     folder = next(folder for folder in [place, *place.parents] if folder.is_dir())
     of = {folder: f"where {output} lies" if output else "the current folder"}
-    of |= {Path(tempfile.gettempdir()): "for temporary files, TMPDIR"}
+    temporary = _temporary_folder()
+    of |= {temporary: "for temporary files, TMPDIR"} if temporary else {}
     full = [f"{folder} ({what})" for folder, what in of.items() if _free(folder) < ROOM]
     if full:
         return f"a file cannot be written: {reason}. Full: the disk of {' and of '.join(full)}."
     free = [f"{_free(folder) / 1e6:,.0f} MB in {folder} ({what})" for folder, what in of.items()]
     told = f"{reason}; the system names no file. Free now: {', '.join(free)}."
-    if is_full:
+    if not temporary:
+        told += " Name a folder for temporary files by the environment variable TMPDIR."
+    if is_full or not temporary:
         told += " Look at quotas, at `ulimit -f`, and where the standard output goes, too."
     return told
+
+
+def _temporary_folder() -> Path | None:
+    """The folder of temporary files; None where no file can be written in any that may be it."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return None
 
 
 def _free(folder: Path) -> int:
