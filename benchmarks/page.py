@@ -26,6 +26,8 @@ from reid import prepared
 from reid.arrays import features, matrices
 from reid.arrays.names import COLUMNS, DISTANCES, PROTOCOLS, RERANKED
 from reid.results import tables
+from reid.results.cell import MEASURES
+from reid.results.uncertainty import COMPARISONS
 from reid.runtime import cli, config
 
 LOSSES = ("softmax", "softmax_trihard", "alignedreid", "ls")
@@ -33,6 +35,8 @@ HEADLINE = "alignedreid"
 CAMERAS = 6
 CHUNK = 512  # rows of features and distances that are drawn at once
 SCORES = {column: {"rank1": 50.0, "mAP": 40.0} for column in COLUMNS}
+CURVES = dict.fromkeys(COLUMNS, [50.0] * 20)
+DIFFERENCES = {"-".join(pair): {key: {"p": 0.5} for key in MEASURES} for pair in COMPARISONS}
 
 
 def make_folders(work: Path, queries: int, gallery: int, shape: tuple[int, int, int]) -> None:
@@ -84,7 +88,8 @@ def _write_run(work: Path, loss: str, sides: dict[str, Any], shape: tuple[int, i
                 for array_file in files.values():
                     array_file[rows] = nearer * generator.random(nearer.shape, np.float32)
     run = {"dataset": "market1501", "loss": loss, "seed": 0, "trunk": "resnet50"}
-    run |= dict.fromkeys(PROTOCOLS, SCORES)
+    run |= {**dict.fromkeys(PROTOCOLS, SCORES), "cmc": dict.fromkeys(PROTOCOLS, CURVES)}
+    run["differences"] = dict.fromkeys(PROTOCOLS, DIFFERENCES)
     for name, text in (
         (f"runs/market1501/{loss}/0.json", json.dumps(run)),
         (f"models/{loss}/0/history.csv", _history()),

@@ -229,7 +229,7 @@ def test_a_corrupt_image_is_named(broken, tmp_path):
     assert "of split query is corrupt" in refused(broken, tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", ["", "epoch\n1\n", "epoch,loss\n1,x\n", "epoch,loss\n1\n"])
+@pytest.mark.parametrize("text", ["", "epoch,mean\n1,2\n", "epoch,loss\n1,x\n", "epoch,loss\n1\n"])
 def test_a_broken_history_is_named(broken, tmp_path, text):
     (broken / f"models/{LOSS}/{SEED}/history.csv").write_text(text)
     assert "history.csv is no table of epochs" in refused(broken, tmp_path / "out")
