@@ -63,6 +63,7 @@ def make_folders(work: Path, queries: int, gallery: int, shape: tuple[int, int, 
     for loss in tqdm(LOSSES, "writing runs", unit="loss"):
         _write_run(work, loss, sides, shape if loss == HEADLINE else (1, 1, 1))
     row = {"model": "Resnet50", "loss": HEADLINE, "source": "ours", "columns": SCORES}
+    row["within_noise"] = {}
     (work / "tables").mkdir()
     for protocol in PROTOCOLS:
         file = work / f"tables/{tables.file_name('market1501', protocol)}.json"
