@@ -34,8 +34,8 @@ def charts_of(histories: dict[str, dict[str, list[float]]]) -> list[Figure]:
 
 
 def read_history(file: Path) -> dict[str, list[float]]:
-    """history.csv -> its numbers by column, NaN where empty; {} without the file, as beside a
-    converted model.
+    """history.csv -> its numbers by column, NaN where empty; {} without the file, and where it has
+    the epoch alone, as beside a converted model.
 
     Raises InputError for a file that is no such table.
     """
@@ -44,6 +44,8 @@ def read_history(file: Path) -> dict[str, list[float]]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
+        if list(rows[0]) == ["epoch"]:
+            return {}
         history = {name: [_number(row[name]) for row in rows] for name in rows[0]}
         history["epoch"], history["loss"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
