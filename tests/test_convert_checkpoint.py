@@ -421,7 +421,7 @@ def test_dvc_runs_everything_but_training_on_a_converted_checkpoint(params, tmp_
     )
     clone("dvc", "commit", "--force", "train@synthetic-ls-0")
     cell = [f"{stage}@synthetic-ls-0" for stage in ("extract", "distances", "rerank", "evaluate")]
-    assert clone.ran("dvc", "repro") == [*cell, "tables", "report", "page"]
+    assert set(clone.ran("dvc", "repro")) == {*cell, "tables", "report", "page"}
     assert_same_features(
         model.load(clone.folder / "models/synthetic/ls/0/model.safetensors"), network
     )

@@ -229,18 +229,14 @@ def test_a_corrupt_image_is_named(broken, tmp_path):
     assert "of split query is corrupt" in refused(broken, tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "epoch,accuracy\n1,1\n", "epoch,loss\n1,x\n", "epoch,loss\n1\n"]
-)
+@pytest.mark.parametrize("text", ["", "epoch,mean\n1,2\n", "epoch,loss\n1,x\n", "epoch,loss\n1\n"])
 def test_a_broken_history_is_named(broken, tmp_path, text):
     (broken / f"models/{LOSS}/{SEED}/history.csv").write_text(text)
     assert "history.csv is no table of epochs" in refused(broken, tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", [None, "epoch\n300\n", 'epoch\n""\n'])
-def test_a_converted_model_has_no_history(broken, tmp_path, text):
-    history = broken / f"models/{LOSS}/{SEED}/history.csv"
-    history.unlink() if text is None else history.write_text(text)
+def test_a_converted_model_has_no_history(broken, tmp_path):
+    (broken / f"models/{LOSS}/{SEED}/history.csv").unlink()
     assert make(broken, tmp_path / "out") == 0
     assert "they were converted" in (tmp_path / "out/index.html").read_text(encoding="utf-8")
 

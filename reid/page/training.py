@@ -34,8 +34,8 @@ def charts_of(histories: dict[str, dict[str, list[float]]]) -> list[Figure]:
 
 
 def read_history(file: Path) -> dict[str, list[float]]:
-    """history.csv -> its numbers by column, NaN where empty; {} without the file, and where it has
-    the epoch alone, as beside a converted model.
+    """history.csv -> its numbers by column, NaN where empty; {} without the file, and of a
+    converted model, whose file has no losses.
 
     Raises InputError for a file that is no such table.
     """
@@ -44,7 +44,7 @@ def read_history(file: Path) -> dict[str, list[float]]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-        if list(rows[0]) == ["epoch"]:
+        if rows and rows[0].keys() == {"epoch"}:
             return {}
         history = {name: [_number(row[name]) for row in rows] for name in rows[0]}
         history["epoch"], history["loss"]
