@@ -25,7 +25,7 @@ from reid.model import Network
 from reid.results import provenance
 from reid.runtime import made_by
 from reid.runtime.errors import InputError
-from reid.tools import convert_checkpoint
+from reid.tools import convert_checkpoint, published_checkpoint
 from reid.trunk.settings import ModelSettings
 from tests.test_pipeline import Clone
 
@@ -97,7 +97,7 @@ def save_as_python2(content, file):
 
 
 def convert(file, settings=SMALL):
-    return convert_checkpoint.to_network(convert_checkpoint.read(file), settings, file)
+    return convert_checkpoint.to_network(convert_checkpoint.read(file), settings, file)[0]
 
 
 def assert_same_features(one, other):
@@ -145,7 +145,7 @@ def test_a_file_of_python_2_from_a_gpu(tmp_path, rank1):
     checkpoint = convert_checkpoint.read(tmp_path / "old.pth.tar")
     assert checkpoint.epoch == 300
     assert checkpoint.rank1 == pytest.approx(0.918)
-    assert_same_features(convert_checkpoint.to_network(checkpoint, SMALL), network)
+    assert_same_features(convert_checkpoint.to_network(checkpoint, SMALL)[0], network)
 
 
 @pytest.mark.parametrize("rank1", [np.float32(0.5), np.float64(0.5), 0.5])
@@ -284,9 +284,7 @@ def test_the_first_tensor_of_another_trunk_is_named(trained, settings, told):
     content = published(made(ModelSettings(trained, "", 64, 32, 8, "none", "", 2, False)))
     wanted = ModelSettings(settings, "", 64, 32, 8, "none", "", 2, False)
     with pytest.raises(InputError, match=f"does not fit the trunk {settings} .*{told}"):
-        convert_checkpoint.to_network(
-            convert_checkpoint.Checkpoint(content["state_dict"], 1, None), wanted
-        )
+        published_checkpoint.to_network(content["state_dict"], wanted)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +321,7 @@ def test_an_absurd_classifier_is_named():
     state = published(made())["state_dict"]
     state["classifier.weight"] = torch.zeros(1).expand(10**12, 512)
     with pytest.raises(InputError, match=r"tensor classifier\.(weight|bias)"):
-        convert_checkpoint.to_network(convert_checkpoint.Checkpoint(state, 1, None), SMALL)
+        published_checkpoint.to_network(state, SMALL)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +333,7 @@ def test_a_missing_tensor_is_named(name):
     with pytest.raises(
         InputError, match=rf"tensor {name} is the first to differ, got none, wanted \["
     ):
-        convert_checkpoint.to_network(convert_checkpoint.Checkpoint(state, 1, None), SMALL)
+        published_checkpoint.to_network(state, SMALL)
 
 
 def test_a_network_without_classifier_is_named():
@@ -347,9 +345,7 @@ def test_a_network_without_classifier_is_named():
     ):
         state.pop("classifier.weight", None)
         with pytest.raises(InputError, match=r"the checkpoint has no tensor classifier\.weight"):
-            convert_checkpoint.to_network(
-                convert_checkpoint.Checkpoint({**state, **broken}, 1, None), SMALL
-            )
+            published_checkpoint.to_network({**state, **broken}, SMALL)
 
 
 def run(monkeypatch, *arguments):

@@ -67,6 +67,9 @@ RUN = {
     "python -m reid.tools.convert_checkpoint CHECKPOINT.pth.tar OUT --dataset market1501": (
         "test_the_command_writes_what_the_train_stage_writes"
     ),
+    "python -m reid.tools.export models/synthetic/ls/0/model.safetensors model.onnx": (
+        "test_the_command_writes_one_file_that_says_how_to_prepare_images"
+    ),
     "python -m stages.prepare synthetic data/synthetic": FINISHED,
     "python -m stages.train data/synthetic/train models/synthetic/ls/0 --dataset synthetic"
     " --loss ls --seed 0": FINISHED,
@@ -113,6 +116,7 @@ NOT_RUN = {
     "make lint": ENVIRONMENT,
     "make soak": ENVIRONMENT,
     "pip install pip-audit": NETWORK,
+    "pip install --constraint constraints.txt --editable '.[onnx]'": NETWORK,
     "pip install pre-commit": NETWORK,
     "pre-commit install": NETWORK,
     "python docs/contact_sheet.py": "draws over docs/people.jpg",

@@ -1,8 +1,7 @@
-"""Published checkpoints: a *.pth.tar of github.com/michuanhaohao/AlignedReID becomes what the
-train stage writes.
+"""A checkpoint of github.com/michuanhaohao/AlignedReID, or a ResNet of torchreid or fast-reid,
+becomes what the train stage writes.
 
-`base.0` ... `base.7` there are a ResNet's children in torchvision's order, our trunk; its `conv1`
-is our `conv`. A file is data here and never code.
+A file is data here and never code.
 """
 
 import argparse
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from reid import model
 from reid.model import Network
 from reid.runtime import cli, config, made_by
 from reid.runtime.errors import InputError
+from reid.tools import published_checkpoint, resnet_checkpoint
 from reid.training import provenance
 from reid.trunk import files, tensors
 from reid.trunk.settings import ModelSettings
@@ -30,7 +29,8 @@ class Checkpoint(NamedTuple):
     """Tensors by the name they have in the file, less `module.`; its epoch, counted from 1, and
     rank-1 in [0, 1], where it tells.
 
-    The published code counts epochs from 0 in its files: the last of 300 is 299 there and 300 here.
+    The published code and fast-reid count epochs from 0 in their files: the last of 300 is 299
+    there and 300 here.
     """
 
     state: dict[str, Tensor]
@@ -53,84 +53,40 @@ def read(file: str | Path) -> Checkpoint:
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return Checkpoint(
         state,
-        epoch + 1 if is_epoch else None,
+        epoch + resnet_checkpoint.epochs_before(state) if is_epoch else None,
         rank1 if isinstance(rank1, float) and 0 <= rank1 <= 1 else None,
     )
 
 
 def to_network(
-    checkpoint: Checkpoint, settings: ModelSettings, file: str | Path = "the checkpoint"
-) -> Network:
-    """A checkpoint -> our network with its weights and as many people as its classifier has.
+    checkpoint: Checkpoint,
+    settings: ModelSettings,
+    file: str | Path = "the checkpoint",
+    last_stride: int | None = None,
+) -> tuple[Network, list[str]]:
+    """A checkpoint -> our network, and what the file could not tell of it.
 
-    Raises InputError with the first tensor that does not fit `settings`, what it is and what it
-    should be. `num_batches_tracked` may be missing: older files lack it, and features do not
-    depend on it.
+    `last_stride` None is the one that the file's project trains with by default. Raises InputError
+    with the first tensor that does not fit `settings`.
     """
-    classifier = checkpoint.state.get("classifier.weight")
-    if classifier is None or classifier.is_nested or classifier.ndim != 2 or not len(classifier):
+    if not published_checkpoint.is_published(checkpoint.state):
+        network = resnet_checkpoint.to_network(checkpoint.state, settings, file, last_stride)
+        return network, resnet_checkpoint.notes(checkpoint.state, network)
+    if last_stride == 1:
         raise InputError(
-            f"{file} has no tensor classifier.weight [people, channels]: is it an AlignedReID "
-            "network?"
+            f"--last-stride 1: {file} is of the published code, whose networks have 2. Omit it."
         )
-    plain = dataclasses.replace(
-        settings, weights="none", weights_sha256="", last_stride=2, bnneck=False
-    )
-    with torch.device("meta"):  # shapes alone
-        network = Network(plain, len(classifier))
-    ours = network.state_dict()
-    names = {name: _published_name(name, list(network.trunk._modules)) for name in ours}
-    wanted = {names[name]: tensors.shape(tensor) for name, tensor in ours.items()}
-    got = {name: tensors.shape(tensor) for name, tensor in checkpoint.state.items()}
-    for name in [*wanted, *got]:
-        is_old = name.endswith("num_batches_tracked") and name not in got
-        if got.get(name) != wanted.get(name) and not is_old:
-            raise InputError(
-                f"{file} does not fit the trunk {settings.trunk} of `model` in params.yaml: its "
-                f"tensor {name} is the first to differ, got {got.get(name, 'none')}, wanted "
-                f"{wanted.get(name, 'none')}. Set `model.trunk`, or the dataset's, to the network "
-                "that was trained, and `last_layer` to ''."
-            )
-    fitted = {
-        name: tensors.fit_one(
-            names[name],
-            checkpoint.state.get(names[name], torch.zeros((), dtype=torch.int64)),
-            tensor,
-            file,
-        )
-        for name, tensor in ours.items()
-    }
-    network = network.to_empty(device="cpu")
-    network.load_state_dict(fitted)
-    return network
-
-
-def _published_name(name: str, children: list[str]) -> str:
-    """`trunk.layer1.0.bn1.bias` -> `base.4.0.bn1.bias`, `conv.bias` -> `conv1.bias`; bn and
-    classifier are the same.
-    """
-    part, _, rest = name.partition(".")
-    if part == "trunk":
-        child, _, rest = rest.partition(".")
-        return f"base.{children.index(child)}.{rest}"
-    return f"conv1.{rest}" if part == "conv" else name
+    return published_checkpoint.to_network(checkpoint.state, settings, file), []
 
 
 def main() -> None:
     """Read one checkpoint, write model.safetensors, history.csv and training.json; say what it
     tells of itself.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
-    parser.add_argument("checkpoint", help="a *.pth.tar of the published code")
-    parser.add_argument("out", help="folder to write, e.g. models/market1501/alignedreid/0")
-    parser.add_argument(
-        "--dataset", help="whose overrides under `datasets` in params.yaml apply (default: none)"
-    )
-    parser.add_argument("--params", default="params.yaml", help="settings (default: %(default)s)")
-    args = parser.parse_args()
+    args = _parser().parse_args()
     settings = config.load(ModelSettings, config.read(args.params), "model", args.dataset)
     checkpoint = read(args.checkpoint)
-    network = to_network(checkpoint, settings, args.checkpoint)
+    network, notes = to_network(checkpoint, settings, args.checkpoint, args.last_stride)
     with cli.atomic_output(args.out) as out:
         out.mkdir()
         model.save(network, out / "model.safetensors")
@@ -146,6 +102,30 @@ def main() -> None:
         digest = made_by.file_digest(out / "model.safetensors")
         made_by.write(out, {**document, "content": digest})
     print(f"{description(checkpoint, network)}: {args.out}")
+    for note in notes:
+        print(note)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {MODULE}",
+        description=__doc__,
+        epilog=f"example: python -m {MODULE} model.pth.tar-60 models/market1501/softmax/0 "
+        "--dataset market1501",
+    )
+    add = parser.add_argument
+    add("checkpoint", help="a *.pth.tar or *.pth of one of these")
+    add("out", help="folder to write, e.g. models/market1501/alignedreid/0")
+    add("--dataset", help="whose overrides under `datasets` in params.yaml apply (default: none)")
+    add("--params", default="params.yaml", help="settings (default: %(default)s)")
+    add(
+        "--last-stride",
+        type=int,
+        choices=(1, 2),
+        help="of the trunk's last layer, which no file tells (default: torchreid's 2, fast-reid's "
+        "1, as they train ResNets by default)",
+    )
+    return parser
 
 
 def description(checkpoint: Checkpoint, network: Network) -> str:
