@@ -83,7 +83,7 @@ def main() -> None:
         )
     view = views[args.protocol]
     query = find(view.query_images, args.query)
-    with cli.atomic_output(args.out) as draft:
+    with cli.atomic_output(args.out, is_file=True) as draft:
         if args.gallery is None:
             ranked_list(view, query, args.column, args.count, draft)
         else:
