@@ -7,9 +7,9 @@ def make(name: str, description: str, example: str) -> argparse.ArgumentParser:
     """Return the parser of `reid NAME`, with an example at the end of its help."""
     return argparse.ArgumentParser(
         prog=f"reid {name}",
-        description=description,
+        description=" ".join(description.split()),
         epilog=f"example: reid {name} {example}",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=27, width=100),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
     )
 
 

@@ -31,6 +31,7 @@ from reid.runtime import cli, config
 from reid.runtime.errors import InputError
 from reid.runtime.resources import check_memory
 from reid.runtime.settings import make
+from reid.tools.parser import make as make_parser
 
 
 def sweep(
@@ -136,8 +137,8 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reid.tools.sweep_reranking", description=__doc__
+    parser = make_parser(
+        "sweep", str(__doc__).partition("\n\n")[0], "FEATURES DISTANCES --k1 10 20 30"
     )
     parser.add_argument(
         "features", type=Path, help="the folder that the distances were computed from"
