@@ -37,6 +37,8 @@ def threshold(model: Path, column: str, far: float) -> tuple[float | None, str]:
     """Return the distance at which a share `far` of the other people's pairs would be accepted, as
     the model's run measured it by a column, or None and why it is not known.
     """
+    if column.endswith("_rk"):
+        return None, f"{column} depends on the whole gallery, so that no threshold carries over"
     model = model.absolute()
     is_of_project = model.parts[-5:-4] == ("models",)
     run_name = "/".join(model.parts[-4:-1])

@@ -96,9 +96,12 @@ def describe(paths: list[Path], model: Model, name: str | Path) -> Described:
     good = [given[file.path] for file in entry.good]
     if not good:
         path, reason = min(left_out.items(), default=(paths[0], "its features cannot be kept"))
-        raise InputError(
-            f"none of {len(paths)} pictures can be described; the first, {shown(path)}: {reason}."
+        who = (
+            ""
+            if len(paths) == 1
+            else f"none of {len(paths)} pictures can be described; the first: "
         )
+        raise InputError(f"{who}{shown(path)} cannot be described: {reason}.")
     return Described(good, anonymous(*entry.arrays), left_out)
 
 
