@@ -19,9 +19,8 @@ def call(*arguments):
 
 def modules():
     """The sub-commands whose modules exist."""
-    return [
-        name for name, (module, _) in NAMES.items() if (ROOT / f"reid/tools/{module}.py").exists()
-    ]
+    files = {name: ROOT / f"reid/tools/{module}.py" for name, (module, _) in NAMES.items()}
+    return [name for name, file in files.items() if file.exists()]
 
 
 def test_its_help_names_every_command_and_imports_none():

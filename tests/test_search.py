@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -456,3 +457,24 @@ def test_a_model_describes_paths_images_and_arrays_alike(pictures, model):
     for wrong in ([], [np.zeros((4, 4))], [pictures / "absent.jpg"]):
         with pytest.raises(reid.InputError):
             loaded.describe(wrong)
+
+
+def test_the_example_of_the_page_runs(pictures, model, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    monkeypatch.chdir(pictures)
+    shutil.copy(model, "model.safetensors")
+    shutil.copy(first(Path("query")), "query.jpg")
+    exec(compile(code, "docs/python.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].endswith(", 8, 128)")
+    assert len(printed) == 6
+    assert all(line.split(maxsplit=1)[1].startswith("gallery/") for line in printed[1:])
+
+
+def test_all_names_of_the_library_are_there():
+    assert dir(reid) == sorted(reid.__all__)
+    assert all(getattr(reid, name).__name__ == name for name in reid.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'serach'"):
+        _ = reid.serach
+    assert (ROOT / "reid/py.typed").exists()

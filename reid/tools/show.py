@@ -106,8 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--gallery", help="likewise of a gallery image, whose alignment is drawn")
     column = f"{', '.join(COLUMNS)} (default: %(default)s)"
     add("--column", choices=COLUMNS, default="global_dmli_rk", metavar="COLUMN", help=column)
-    add("--count", type=_count, default=10, help="images of the ranked list (default: %(default)s)")
-    add("--protocol", choices=PROTOCOLS, default="full", help="default: %(default)s")
+    add(
+        "--count",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="images of the list (default: %(default)s)",
+    )
+    protocol = f"{', '.join(PROTOCOLS)} (default: %(default)s)"
+    add("--protocol", choices=PROTOCOLS, default="full", metavar="P", help=protocol)
     return parser
 
 
