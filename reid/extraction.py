@@ -1,8 +1,10 @@
 """Features of a split: model + images -> arrays on disk, a batch of decoded images at a time."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from numpy import ndarray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -39,7 +41,6 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
             "statistics.json."
         )
     check_memory(network, len(split), batch, device)
-    network = network.to(device, memory_format=torch.channels_last).eval()
     stripes = (network.settings.stripes, network.channels)
     distributed.create_shared_folder(
         folder, lambda: features.create(folder, split.pids, split.camids, network.channels, stripes)
@@ -58,13 +59,40 @@ def extract(network: Network, split: Split, folder: Path, batch: int, device: to
         disable=distributed.rank() > 0,
     ) as bar:
 
-        def write(described: tuple[slice, Tensor, Tensor]) -> None:
-            rows, global_features, stripes = described
+        def write(rows: slice, global_features: Tensor, stripes: Tensor) -> None:
             global_file[rows], stripes_file[rows] = global_features.numpy(), stripes.numpy()
             bar.update(rows.stop - rows.start)
 
-        each = on_all_cores if device.type == "cpu" else one_by_one
-        each(lambda rows: (rows, *_describe(network, split, rows, device)), batches, write)
+        def decode(rows: slice) -> ndarray:
+            size = network.settings.height, network.settings.width
+            return images.decode(split, *size, range(rows.start, rows.stop))
+
+        describe(network, decode, batches, device, write)
+
+
+def describe(
+    network: Network,
+    decode: Callable[[slice], ndarray],
+    batches: Sequence[slice],
+    device: torch.device,
+    take: Callable[[slice, Tensor, Tensor], None],
+) -> None:
+    """Call `take` on each batch of rows, in order, with its global features [B, D] and stripes
+    [B, S, C] in the CPU's memory.
+
+    `decode` turns rows into RGB [B, H, W, 3] uint8 of the network's size, in several threads at
+    once on a CPU: each core has a batch of its own there.
+    """
+    network = network.to(device, memory_format=torch.channels_last).eval()
+
+    @torch.no_grad()  # here, because it holds for a thread
+    def describe_batch(rows: slice) -> tuple[slice, Tensor, Tensor]:
+        batch = images.normalise(torch.from_numpy(decode(rows)).to(device))
+        global_features, stripes = network.describe(batch)
+        return rows, global_features.cpu(), stripes.cpu()
+
+    each = on_all_cores if device.type == "cpu" else one_by_one
+    each(describe_batch, batches, lambda described: take(*described))
 
 
 def check_memory(network: Network, images: int, batch: int, device: torch.device) -> None:
@@ -105,14 +133,3 @@ def bytes_of_image(network: Network) -> int:
                 layer.register_forward_hook(measure)
         trunk(torch.zeros(1, 3, settings.height, settings.width))
     return max(sizes)
-
-
-@torch.no_grad()  # here, because it holds for a thread
-def _describe(
-    network: Network, split: Split, rows: slice, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The global features [B, D] and stripes [B, S, C] of some images, in the CPU's memory."""
-    size = network.settings.height, network.settings.width
-    decoded = torch.from_numpy(images.decode(split, *size, range(rows.start, rows.stop)))
-    global_features, stripes = network.describe(images.normalise(decoded.to(device)))
-    return global_features.cpu(), stripes.cpu()

@@ -16,14 +16,15 @@ import sys
 import pytest
 import yaml
 
+import reid
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PROGRAMS = ("dvc", "git", "make", "pip", "pre-commit", "python", "torchrun")
-FENCES = {"bash", "mermaid", "text", "yaml"}
+PROGRAMS = ("dvc", "git", "make", "pip", "pre-commit", "python", "reid", "torchrun")
+FENCES = {"bash", "mermaid", "python", "text", "yaml"}
 
 REPRO = "test_repro_runs_every_cell_and_writes_the_tables"
 ONE_CELL = "test_an_experiment_on_the_report_trains_one_cell_only"
@@ -34,6 +35,10 @@ FINISHED = "test_every_stage_writes_its_files"
 OTHER_SYSTEM = "test_evaluate_without_a_cell_is_for_features_of_other_systems"
 COMPARED = "test_two_columns_of_a_run_are_compared_as_in_its_json"
 SHOW = "test_show_writes_a_ranked_list_and_an_alignment"
+RANKED = "test_every_column_ranks_as_the_stages_do"
+SEARCHED = "test_the_list_is_drawn_and_drawn_again"
+FOLDERS = "test_the_stages_work_on_features_of_folders"
+IN_ONE_GO = "test_evaluation_in_one_go_is_that_of_the_stages"
 BENCHMARKS = "test_the_command_writes_a_table_and_its_numbers"
 
 CELL = "features/synthetic/ls/0 distances/synthetic/ls/0"
@@ -86,24 +91,33 @@ RUN = {
     "python -m stages.distances FEATURES DISTANCES": FINISHED,
     "python -m stages.rerank FEATURES DISTANCES RERANKED": FINISHED,
     "python -m stages.evaluate FEATURES DISTANCES RERANKED run.json": OTHER_SYSTEM,
-    f"python -m reid.tools.sweep_reranking {CELL} {SWEPT}": ("test_scores_are_those_of_the_stages"),
-    "python -m reid.tools.compare synthetic/softmax/0 synthetic/ls/0": COMPARED,
-    "python -m reid.tools.compare synthetic/ls/0:dmli synthetic/ls/0:local --protocol partial": (
-        COMPARED
-    ),
+    f"reid sweep {CELL} {SWEPT}": ("test_scores_are_those_of_the_stages"),
+    "reid compare synthetic/softmax/0 synthetic/ls/0": COMPARED,
+    "reid compare synthetic/ls/0:dmli synthetic/ls/0:local --protocol partial": (COMPARED),
     "python -m benchmarks.training": "test_training_is_measured_against_the_bare_step",
     "python -m benchmarks": BENCHMARKS,
     "python -m benchmarks --precision int8": BENCHMARKS,
     "python -m pytest tests/test_pipeline.py": REPRO,
     "python -m benchmarks.page": "test_the_page_is_measured_on_made_up_folders",
-    f"python -m reid.tools.show data/synthetic {CELL} reranked/synthetic/ls/0 list.png"
+    f"reid show data/synthetic {CELL} reranked/synthetic/ls/0 list.png"
     " --query 0 --column dmli": SHOW,
-    f"python -m reid.tools.show data/synthetic {CELL} reranked/synthetic/ls/0 pair.png"
-    " --query 0 --gallery 7": SHOW,
+    f"reid show data/synthetic {CELL} reranked/synthetic/ls/0 pair.png --query 0 --gallery 7": SHOW,
+    "reid search QUERY --gallery FOLDER": RANKED,
+    "reid search query/0002_c3s1_000017_02.jpg --gallery gallery --save list.png": SEARCHED,
+    "reid compare-images A B": "test_two_pictures_are_compared",
+    "reid extract FOLDER OUT": "test_without_a_csv_nobody_is_known",
+    "reid extract FOLDER OUT --csv people.csv": FOLDERS,
+    "python -m stages.distances OUT DISTANCES": FOLDERS,
+    "reid evaluate FEATURES": IN_ONE_GO,
+    "reid evaluate OUT": IN_ONE_GO,
+    "reid sweep FEATURES DISTANCES": "test_scores_are_those_of_the_stages",
+    "reid show DATA FEATURES DISTANCES RERANKED out.png --query 0": SHOW,
+    "reid convert CHECKPOINT OUT": "test_the_command_writes_what_the_train_stage_writes",
     "python docs/figures.py": "test_command_draws_the_tables_of_the_folder_it_runs_in",
 }
 
 ENVIRONMENT = "sets up an environment, and repeats what the tests run"
+UNPACKS = "unpacks what `make repro` has drawn"
 NETWORK = "needs a network"
 REAL = "needs a real dataset"
 LONG = "takes many minutes; the parsers of its options are tested"
@@ -115,6 +129,8 @@ NOT_RUN = {
     "make test": ENVIRONMENT,
     "make lint": ENVIRONMENT,
     "make soak": ENVIRONMENT,
+    "python -m zipfile -e data/synthetic/gallery/images.zip gallery": UNPACKS,
+    "python -m zipfile -e data/synthetic/query/images.zip query": UNPACKS,
     "pip install pip-audit": NETWORK,
     "pip install --constraint constraints.txt --editable '.[onnx]'": NETWORK,
     "pip install pre-commit": NETWORK,
@@ -243,10 +259,17 @@ def parse(module, arguments, monkeypatch):
 @pytest.mark.parametrize("command", MODULES)
 def test_modules_accept_their_arguments(command, monkeypatch):
     _, _, module, *arguments = shlex.split(command)
-    if module == "pytest":
+    if module == "zipfile":
+        assert (ROOT / arguments[1]).parts[-4] == "data"
+    elif module == "pytest":
         assert all((ROOT / file).exists() for file in arguments if file.startswith("tests/"))
     else:
         parse(module, arguments, monkeypatch)
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("reid ")])
+def test_reid_accepts_its_arguments(command, monkeypatch):
+    parse("reid.tools.command", shlex.split(command)[1:], monkeypatch)
 
 
 @pytest.mark.parametrize("module", ["stages.train", "benchmarks"])
@@ -348,7 +371,10 @@ def test_files_and_modules_that_a_page_names_exist(page):
         if re.fullmatch(r"(?:reid|stages|tests|docs|benchmarks|\.ci)/[^\s<*{]*", span):
             assert (ROOT / span).exists(), f"{page.name} names {span}, which is missing"
         if page in PAGES and re.fullmatch(r"(?:reid|stages|benchmarks)(?:\.[a-z_0-9]+)+", span):
-            assert importlib.util.find_spec(span), f"{page.name} names {span}, which is missing"
+            is_of_library = span.removeprefix("reid.") in reid.__all__
+            assert is_of_library or importlib.util.find_spec(span), (
+                f"{page.name} names {span}, which is missing"
+            )
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)

@@ -25,10 +25,20 @@ class Picture:
 
 def ranked_list(query: Picture, nearest: list[Picture], path: str | Path) -> None:
     """Draw a query and its nearest images in a row, framed and signed as match or not."""
-    figure = Figure(figsize=(1.1 * (len(nearest) + 1), 2.7), layout="constrained")
-    panels = figure.subplots(1, len(nearest) + 1, squeeze=False)[0]
-    for axes, picture in zip(panels, [query, *nearest], strict=True):
-        _show(axes, picture)
+    ranked_lists([[query, *nearest]], path)
+
+
+def ranked_lists(rows: list[list[Picture]], path: str | Path) -> None:
+    """Draw several such rows, each a query and its nearest images, one below the other."""
+    longest = max(map(len, rows))
+    figure = Figure(figsize=(1.1 * longest, 2.7 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), longest, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for row, of_row in zip(panels, rows, strict=True):
+        for axes, picture in zip(row, of_row, strict=False):
+            axes.set_axis_on()
+            _show(axes, picture)
     _save(figure, path)
 
 

@@ -6,7 +6,6 @@ difference between these two models, and not whether another training would: com
 for that.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from reid.results import metrics, uncertainty
 from reid.results.metrics import EvaluateSettings, Scores
 from reid.runtime import cli, config
 from reid.runtime.errors import InputError
+from reid.tools.parser import make as make_parser
 
 FOLDERS = ("features", "distances", "reranked")
 HEADERS = ("A", "B", "measure", "A %", "B %", "A - B", "95 % interval", "p")
@@ -114,7 +114,7 @@ def _scores(root: Path, side: Side, protocol: str, settings: EvaluateSettings) -
 
 def main() -> None:
     """Parse the command line and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m reid.tools.compare", description=__doc__)
+    parser = make_parser("compare", str(__doc__), "synthetic/softmax/0 synthetic/ls/0")
     parser.add_argument("a", help="<dataset>/<loss>/<seed>, or :<column> behind it for one column")
     parser.add_argument("b", help="likewise: as many columns as A")
     parser.add_argument(

@@ -18,6 +18,7 @@ from reid.results import pictures
 from reid.results.pictures import Picture
 from reid.runtime import cli
 from reid.runtime.errors import InputError
+from reid.tools.parser import make as make_parser
 
 
 def ranked_list(view: View, query: int, column: str, count: int, path: Path) -> None:
@@ -83,7 +84,7 @@ def main() -> None:
         )
     view = views[args.protocol]
     query = find(view.query_images, args.query)
-    with cli.atomic_output(args.out) as draft:
+    with cli.atomic_output(args.out, is_file=True) as draft:
         if args.gallery is None:
             ranked_list(view, query, args.column, args.count, draft)
         else:
@@ -92,7 +93,9 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m reid.tools.show", description=__doc__)
+    parser = make_parser(
+        "show", str(__doc__), "DATA FEATURES DISTANCES RERANKED list.png --query 0"
+    )
     add = parser.add_argument
     add("data", type=Path, help="folder that the prepare stage wrote")
     add("features", type=Path, help="folder of the run that the extract stage wrote")
@@ -101,9 +104,17 @@ def _parser() -> argparse.ArgumentParser:
     add("out", type=Path, help="PNG file to write")
     add("--query", required=True, help="name of the query's image, or its number from 0")
     add("--gallery", help="likewise of a gallery image, whose alignment is drawn")
-    add("--column", choices=COLUMNS, default="global_dmli_rk", help="default: %(default)s")
-    add("--count", type=_count, default=10, help="images of the ranked list (default: %(default)s)")
-    add("--protocol", choices=PROTOCOLS, default="full", help="default: %(default)s")
+    column = f"{', '.join(COLUMNS)} (default: %(default)s)"
+    add("--column", choices=COLUMNS, default="global_dmli_rk", metavar="COLUMN", help=column)
+    add(
+        "--count",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="images of the list (default: %(default)s)",
+    )
+    protocol = f"{', '.join(PROTOCOLS)} (default: %(default)s)"
+    add("--protocol", choices=PROTOCOLS, default="full", metavar="P", help=protocol)
     return parser
 
 

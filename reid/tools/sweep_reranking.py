@@ -32,6 +32,7 @@ from reid.runtime import cli, config, made_by
 from reid.runtime.errors import InputError
 from reid.runtime.resources import check_memory
 from reid.runtime.settings import make
+from reid.tools.parser import make as make_parser
 
 
 def sweep(
@@ -142,8 +143,8 @@ def _write(out: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reid.tools.sweep_reranking", description=__doc__
+    parser = make_parser(
+        "sweep", str(__doc__).partition("\n\n")[0], "FEATURES DISTANCES --k1 10 20 30"
     )
     parser.add_argument(
         "features", type=Path, help="the folder that the distances were computed from"
