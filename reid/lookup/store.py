@@ -16,7 +16,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,8 @@ class Entry:
     broken: dict[str, str] = field(default_factory=dict)  # by checksum
     arrays: tuple[ndarray, ...] = ()
     looked: int = 0  # nanoseconds: when the files were looked at
+    token: str = ""  # with which the arrays' names begin
+    sums: tuple[int, ...] = ()  # CRC-32 of the arrays
 
     @property
     def good(self) -> list[PictureFile]:
@@ -74,17 +76,17 @@ def describe(paths: list[Path], model: Model, name: str | Path) -> Described:
     `name` is that of the entry: the folder whose pictures they are, or all their paths. Raises
     InputError where none of them can be described.
     """
-    given = {path.absolute(): path for path in paths}
-    paths = list(given)
+    here = os.getcwd()
+    given = {os.path.join(here, path): path for path in paths}
     with _cache_folder() as root:
         key = f"{FORMAT}\n{model.digest}\n{name}"
         folder = root / hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
         entry = _read(folder)
-        files, unreadable, looked = _look(paths, entry)
+        files, unreadable, looked = _look([*given], entry)
         if not _is_current(entry, files):
             with outputs.lock(folder, wait=True):
                 entry = _read(folder)  # again: another search may have written it
-                files, unreadable, looked = _look(paths, entry)
+                files, unreadable, looked = _look([*given], entry)
                 if not _is_current(entry, files):
                     entry = _renew(folder, entry, files, looked, model)
                     _trim(root, folder)
@@ -123,7 +125,7 @@ def _cache_folder() -> Iterator[Path]:
     yield root
 
 
-def _look(paths: list[Path], entry: Entry) -> tuple[list[PictureFile], dict[Path, str], int]:
+def _look(paths: list[str], entry: Entry) -> tuple[list[PictureFile], dict[str, str], int]:
     """The files with their checksums, why some cannot be read, and the time before that."""
     settled = entry.looked - SETTLED
     known = {
@@ -160,13 +162,16 @@ def _renew(
         broken = {checksum: why for checksum, why in broken.items() if checksum in current}
         good = [file.checksum for file in files if file.checksum not in broken]
         rows |= {checksum: len(entry.good) + row for row, checksum in enumerate(new)}
-        sources = [_pair(entry.arrays, arrays, number) for number in range(len(NAMES))]
         places = np.array([rows[checksum] for checksum in good], np.int64)
-        sums = [
-            _write_rows(folder / f"{token}-{name}.npy", source, places)
-            for name, source in zip(NAMES, sources, strict=True)
-        ]
-        _write_index(folder, token, sums, Entry(files, broken, (), looked))
+        if entry.arrays and np.array_equal(places, np.arange(len(entry.good))):
+            token, sums = entry.token, entry.sums  # the arrays stay as they are
+        else:
+            sources = [_pair(entry.arrays, arrays, number) for number in range(len(NAMES))]
+            sums = [
+                _write_rows(folder / f"{token}-{name}.npy", source, places)
+                for name, source in zip(NAMES, sources, strict=True)
+            ]
+        _write_index(folder, Entry(files, broken, (), looked, token, tuple(sums)))
     finally:
         _remove_others(folder, token)
     return _read(folder)
@@ -219,16 +224,16 @@ def _write_rows(file: Path, sources: list[ndarray], places: ndarray) -> int:
     return total
 
 
-def _write_index(folder: Path, token: str, sums: list[int], entry: Entry) -> None:
+def _write_index(folder: Path, entry: Entry) -> None:
     content = {
         "format": FORMAT,
-        "token": token,
-        "sums": sums,
+        "token": entry.token,
+        "sums": entry.sums,
         "looked": entry.looked,
         "broken": entry.broken,
-        "files": [[str(file.path), *file.stat, file.checksum] for file in entry.files],
+        "files": [[file.path, *file.stat, file.checksum] for file in entry.files],
     }
-    draft = folder / f"{token}-index.json"
+    draft = folder / f"{entry.token}-index.json"
     draft.write_text(json.dumps(content), encoding="utf-8")
     os.replace(draft, folder / "index.json")
 
@@ -238,15 +243,15 @@ def _read(folder: Path) -> Entry:
     try:
         content = json.loads((folder / "index.json").read_bytes())
         files = [
-            PictureFile(Path(path), Stat(*stat), checksum)
-            for path, *stat, checksum in content["files"]
+            PictureFile(path, Stat(*stat), checksum) for path, *stat, checksum in content["files"]
         ]
-        entry = Entry(files, content["broken"], (), content["looked"])
+        kept = content["looked"], content["token"], tuple(content["sums"])
+        entry = Entry(files, content["broken"], (), *kept)
         arrays = [
             _read_rows(folder / f"{content['token']}-{name}.npy", total, len(entry.good))
             for name, total in zip(NAMES, content["sums"], strict=True)
         ]
-        return Entry(files, entry.broken, tuple(arrays), entry.looked)
+        return replace(entry, arrays=tuple(arrays))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError):
         return Entry()
 
