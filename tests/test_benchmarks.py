@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks import clusters, page, precisions, steps, table, textbook, training
+from benchmarks import clusters, page, precisions, search, steps, table, textbook, training
 from benchmarks.__main__ import STEPS, write_params
 from reid.arrays import features
 from reid.arrays.features import Identities
@@ -195,3 +195,11 @@ def test_the_page_is_measured_on_made_up_folders(tmp_path, monkeypatch, capfd):
     assert 0 < found["memory_gb"] < 2
     assert 0 < found["page_mb"] < 15
     assert list(tmp_path.iterdir()) == []
+
+
+def test_description_and_search_are_measured(tmp_path):
+    measured = search.describe("built-in", 8, tmp_path)
+    assert measured["alone"] > 0
+    assert measured["share"] == pytest.approx(measured["folder"] / measured["alone"], abs=2e-3)
+    search.make_gallery(tmp_path / "gallery", 20, 16)
+    assert search.search(tmp_path, 3).keys() == {"seconds", "memory_gb"}

@@ -35,6 +35,7 @@ FINISHED = "test_every_stage_writes_its_files"
 OTHER_SYSTEM = "test_evaluate_without_a_cell_is_for_features_of_other_systems"
 COMPARED = "test_two_columns_of_a_run_are_compared_as_in_its_json"
 SHOW = "test_show_writes_a_ranked_list_and_an_alignment"
+SEARCH = "test_description_and_search_are_measured"
 RANKED = "test_every_column_ranks_as_the_stages_do"
 SEARCHED = "test_the_list_is_drawn_and_drawn_again"
 FOLDERS = "test_the_stages_work_on_features_of_folders"
@@ -91,6 +92,8 @@ RUN = {
     "python -m stages.distances FEATURES DISTANCES": FINISHED,
     "python -m stages.rerank FEATURES DISTANCES RERANKED": FINISHED,
     "python -m stages.evaluate FEATURES DISTANCES RERANKED run.json": OTHER_SYSTEM,
+    "python -m benchmarks.search": SEARCH,
+    "python -m benchmarks.search --model built-in --images 2048": SEARCH,
     f"reid sweep {CELL} {SWEPT}": ("test_scores_are_those_of_the_stages"),
     "reid compare synthetic/softmax/0 synthetic/ls/0": COMPARED,
     "reid compare synthetic/ls/0:dmli synthetic/ls/0:local --protocol partial": (COMPARED),
@@ -162,6 +165,7 @@ NOT_RUN = {
     "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint host:29500"
     " -m stages.distances features/market1501/ls/0 distances/market1501/ls/0": SEVERAL,
     "dvc commit distances@market1501-ls-0": SEVERAL,
+    "python -m benchmarks.search --model resnet50 --images 128": LONG,
     "python -m benchmarks --precision int8 --scale 0.25": LONG,
     "python -m benchmarks --scale 0.05 --steps features products distances --precision bf16": LONG,
     "python -m benchmarks --size msmt17 --precision int8 --work FOLDER": LONG,

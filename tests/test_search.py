@@ -18,7 +18,7 @@ from reid import prepared
 from reid.arrays import matrices
 from reid.arrays.names import COLUMNS
 from reid.lookup import files, project, store
-from reid.lookup.model import Model
+from reid.lookup.model import Model, _decoder
 from reid.lookup.settings import DEFAULTS
 from reid.runtime import config
 from tests.conftest import ROOT, run_module, run_stage
@@ -478,3 +478,17 @@ def test_all_names_of_the_library_are_there():
     with pytest.raises(AttributeError, match="has no attribute 'serach'"):
         _ = reid.serach
     assert (ROOT / "reid/py.typed").exists()
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_pixels_are_decoded_in_any_number_of_threads(at_once):
+    def rgb(row):
+        if row == 4:
+            raise ValueError("broken")
+        return Image.new("RGB", (10, 20), (row, 0, 0))
+
+    reasons = {}
+    pixels = _decoder(rgb, (6, 3), reasons, at_once)(slice(2, 6))
+    assert pixels.shape == (4, 6, 3, 3)
+    assert pixels[:, 0, 0, 0].tolist() == [2, 3, 0, 5]
+    assert reasons == {4: "broken"}

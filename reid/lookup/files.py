@@ -27,7 +27,7 @@ class Stat(NamedTuple):
 class PictureFile(NamedTuple):
     """A file, what was said of it before it was read, and the SHA-256 of its bytes."""
 
-    path: Path
+    path: str
     stat: Stat
     checksum: str
 
@@ -38,7 +38,7 @@ def pictures_in(folder: str | Path) -> list[Path]:
     Hidden ones are left out, and links to folders are not followed. Raises InputError for what is
     no folder, for one that cannot be read, and for one without a picture.
     """
-    folder, paths = Path(folder), []
+    folder, names_below = Path(folder), []
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "it is not there"
         raise InputError(f"{shown(folder)} is no folder of pictures: {what}. Name a folder.")
@@ -48,32 +48,34 @@ def pictures_in(folder: str | Path) -> list[Path]:
 
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [
-            Path(place, name)
+        below = os.path.relpath(place, folder)
+        names_below += [
+            name if below == "." else f"{below}/{name}"
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
         ]
-    if not paths:
+    if not names_below:
         raise InputError(
             f"{shown(folder)} holds no picture: wanted files whose names end in "
             f"{', '.join(sorted(ENDINGS))}, in it or in folders below it."
         )
-    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+    return [folder / name for name in sorted(names_below)]
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
     """Read a file. Raises ValueError that says why it cannot be read."""
     try:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("it is not a plain file")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror or error}") from None
 
 
 def look(
-    paths: Iterable[Path], known: Mapping[Path, PictureFile]
-) -> tuple[list[PictureFile], dict[Path, str]]:
+    paths: Iterable[str], known: Mapping[str, PictureFile]
+) -> tuple[list[PictureFile], dict[str, str]]:
     """Return the files with their checksums, and why some cannot be read.
 
     A file of which the system says the same as of the `known` one is not read.
@@ -83,7 +85,7 @@ def look(
     return files, dict(pair for pair in looked if not isinstance(pair, PictureFile))
 
 
-def _look_at(path: Path, known: PictureFile | None) -> PictureFile | tuple[Path, str]:
+def _look_at(path: str, known: PictureFile | None) -> PictureFile | tuple[str, str]:
     """One file with its checksum, or why it cannot be read."""
     try:
         result = os.stat(path)

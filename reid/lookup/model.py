@@ -4,7 +4,9 @@ torchvision alone takes a second and a half to import.
 
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,16 +106,9 @@ class Model:
         settings = load(extraction.ExtractSettings, "extract")
         device, reasons = choose_device(settings.device), {}
         extraction.check_memory(self.network, count, settings.batch, device)
-        size = self.network.settings.width, self.network.settings.height
-
-        def decode(rows: slice) -> ndarray:
-            pixels = np.zeros((rows.stop - rows.start, *size[::-1], 3), np.uint8)
-            for place, row in enumerate(range(rows.start, rows.stop)):
-                try:
-                    pixels[place] = rgb(row).resize(size, Image.Resampling.BILINEAR)
-                except ValueError as error:
-                    reasons[row] = str(error)
-            return pixels
+        height, width = self.network.settings.height, self.network.settings.width
+        at_once = 1 if device.type == "cpu" else os.cpu_count() or 1  # each core has a batch there
+        decode = _decoder(rgb, (height, width), reasons, at_once)
 
         def write(rows: slice, global_features: Any, stripes: Any) -> None:
             arrays = global_features.numpy(), stripes.numpy()
@@ -153,6 +148,35 @@ def as_rgb(picture: Picture) -> Image.Image:
         got = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"got an array of {got}, wanted RGB [H, W, 3] uint8")
     return Image.fromarray(array)
+
+
+def _decoder(
+    rgb: Callable[[int], Image.Image], size: tuple[int, int], reasons: dict[int, str], at_once: int
+) -> Callable[[slice], ndarray]:
+    """A function from rows to pixels [B, H, W, 3] uint8 of `size`, decoded in `at_once` threads.
+
+    Of what cannot be decoded they are 0, and `reasons` says why.
+    """
+
+    def decode(rows: slice) -> ndarray:
+        pixels = np.zeros((rows.stop - rows.start, *size, 3), np.uint8)
+
+        def fill(place: int) -> None:
+            try:
+                image = rgb(rows.start + place).resize(size[::-1], Image.Resampling.BILINEAR)
+                pixels[place] = image
+            except ValueError as error:
+                reasons[rows.start + place] = str(error)
+
+        if at_once == 1:
+            for place in range(len(pixels)):
+                fill(place)
+        else:
+            with ThreadPoolExecutor(at_once) as threads:
+                list(threads.map(fill, range(len(pixels))))
+        return pixels
+
+    return decode
 
 
 def _batches(count: int, batch: int) -> Sequence[slice]:

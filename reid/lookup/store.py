@@ -7,16 +7,14 @@ that moved is not, and one that is gone is dropped. What cannot be read of an en
 """
 
 import hashlib
-import json
 import os
 import secrets
 import tempfile
 import time
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +24,13 @@ from PIL import Image
 
 from reid.arrays import npy
 from reid.arrays.features import Features
-from reid.lookup.files import PictureFile, Stat, look, read_bytes, shown
+from reid.lookup import entry as entry_files
+from reid.lookup.entry import FORMAT, NAMES, Entry
+from reid.lookup.files import PictureFile, look, read_bytes, shown
 from reid.lookup.model import Model, anonymous, as_rgb
 from reid.runtime import outputs
 from reid.runtime.errors import InputError
 
-FORMAT = 1
-NAMES = ("global_features", "stripes")
-CHUNK = 4096  # rows
 LARGEST = 20 * 10**9  # bytes of all entries; those used longest ago are removed
 MOST = 1000  # entries
 SETTLED = 10**9  # nanoseconds after which a file of the same stat has the same bytes
@@ -51,40 +48,23 @@ class Described:
         return len(self.paths)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Looked-at files, why the bytes of some are no picture, and the features [M, ...] of the
-    others, in their order.
-    """
-
-    files: list[PictureFile] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)  # by checksum
-    arrays: tuple[ndarray, ...] = ()
-    looked: int = 0  # nanoseconds: when the files were looked at
-
-    @property
-    def good(self) -> list[PictureFile]:
-        """The files that have a row."""
-        return [file for file in self.files if file.checksum not in self.broken]
-
-
 def describe(paths: list[Path], model: Model, name: str | Path) -> Described:
     """Return the features of pictures, described where the cache has none of their bytes.
 
     `name` is that of the entry: the folder whose pictures they are, or all their paths. Raises
     InputError where none of them can be described.
     """
-    given = {path.absolute(): path for path in paths}
-    paths = list(given)
+    here = os.getcwd()
+    given = {os.path.join(here, path): path for path in paths}
     with _cache_folder() as root:
         key = f"{FORMAT}\n{model.digest}\n{name}"
         folder = root / hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
-        entry = _read(folder)
-        files, unreadable, looked = _look(paths, entry)
+        entry = entry_files.read(folder)
+        files, unreadable, looked = _look([*given], entry)
         if not _is_current(entry, files):
             with outputs.lock(folder, wait=True):
-                entry = _read(folder)  # again: another search may have written it
-                files, unreadable, looked = _look(paths, entry)
+                entry = entry_files.read(folder)  # again: another search may have written it
+                files, unreadable, looked = _look([*given], entry)
                 if not _is_current(entry, files):
                     entry = _renew(folder, entry, files, looked, model)
                     _trim(root, folder)
@@ -123,7 +103,7 @@ def _cache_folder() -> Iterator[Path]:
     yield root
 
 
-def _look(paths: list[Path], entry: Entry) -> tuple[list[PictureFile], dict[Path, str], int]:
+def _look(paths: list[str], entry: Entry) -> tuple[list[PictureFile], dict[str, str], int]:
     """The files with their checksums, why some cannot be read, and the time before that."""
     settled = entry.looked - SETTLED
     known = {
@@ -152,29 +132,36 @@ def _renew(
     folder.mkdir(exist_ok=True)
     token = secrets.token_hex(4)
     try:
-        broken, arrays = dict(entry.broken), []
+        reasons, arrays = {}, []
         if new:
             reasons, arrays = _describe_new(folder / f"{token}-new", [*new.values()], model)
-            broken |= reasons
         current = {file.checksum for file in files}
-        broken = {checksum: why for checksum, why in broken.items() if checksum in current}
-        good = [file.checksum for file in files if file.checksum not in broken]
+        broken = {sha: why for sha, why in (entry.broken | reasons).items() if sha in current}
         rows |= {checksum: len(entry.good) + row for row, checksum in enumerate(new)}
-        sources = [_pair(entry.arrays, arrays, number) for number in range(len(NAMES))]
+        good = [file.checksum for file in files if file.checksum not in broken]
         places = np.array([rows[checksum] for checksum in good], np.int64)
-        sums = [
-            _write_rows(folder / f"{token}-{name}.npy", source, places)
-            for name, source in zip(NAMES, sources, strict=True)
-        ]
-        _write_index(folder, token, sums, Entry(files, broken, (), looked))
+        renewed = Entry(
+            files, broken, (), looked, *_write_arrays(folder, token, entry, arrays, places)
+        )
+        entry_files.write_index(folder, renewed)
     finally:
-        _remove_others(folder, token)
-    return _read(folder)
+        entry_files.remove_others(folder)
+    return entry_files.read(folder)
 
 
-def _pair(old: tuple[ndarray, ...], new: list[ndarray], number: int) -> list[ndarray]:
-    """The arrays, old and new, that have the rows of one of NAMES."""
-    return [arrays[number] for arrays in (old, new) if len(arrays)]
+def _write_arrays(
+    folder: Path, token: str, entry: Entry, new: list[ndarray], places: ndarray
+) -> tuple[str, tuple[int, ...]]:
+    """Write the rows `places` [M] of the old arrays and the new ones behind them -> how their names
+    begin, and their sums. Where they are the old ones, these stay.
+    """
+    if entry.arrays and np.array_equal(places, np.arange(len(entry.good))):
+        return entry.token, entry.sums
+    sums = []
+    for number, name in enumerate(NAMES):
+        sources = [arrays[number] for arrays in (entry.arrays, new) if len(arrays)]
+        sums.append(entry_files.write_rows(folder / f"{token}-{name}.npy", sources, places))
+    return token, tuple(sums)
 
 
 def _describe_new(
@@ -201,75 +188,6 @@ def _describe_new(
     reasons = model.describe_each(rgb, len(files), take)
     mapped = [npy.read(target.file, np.float32, "features") for target in targets]
     return {files[row].checksum: reason for row, reason in reasons.items()}, mapped
-
-
-def _write_rows(file: Path, sources: list[ndarray], places: ndarray) -> int:
-    """Write rows [M] of sources, one behind the other, to a file -> its numbers' CRC-32."""
-    target, total = npy.create(file, (len(places), *sources[0].shape[1:])), 0
-    borders = np.cumsum([0, *map(len, sources)])
-    for start in range(0, len(places), CHUNK):
-        chunk = places[start : start + CHUNK]
-        rows = np.empty((len(chunk), *target.shape[1:]), np.float32)
-        for source, first in zip(sources, borders, strict=False):
-            is_here = (chunk >= first) & (chunk < first + len(source))
-            rows[is_here] = source[chunk[is_here] - first]
-            npy.release(source)
-        target[start : start + len(chunk)] = rows
-        total = zlib.crc32(rows, total)
-    return total
-
-
-def _write_index(folder: Path, token: str, sums: list[int], entry: Entry) -> None:
-    content = {
-        "format": FORMAT,
-        "token": token,
-        "sums": sums,
-        "looked": entry.looked,
-        "broken": entry.broken,
-        "files": [[str(file.path), *file.stat, file.checksum] for file in entry.files],
-    }
-    draft = folder / f"{token}-index.json"
-    draft.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(draft, folder / "index.json")
-
-
-def _read(folder: Path) -> Entry:
-    """Read an entry; an empty one where there is none or it is damaged."""
-    try:
-        content = json.loads((folder / "index.json").read_bytes())
-        files = [
-            PictureFile(Path(path), Stat(*stat), checksum)
-            for path, *stat, checksum in content["files"]
-        ]
-        entry = Entry(files, content["broken"], (), content["looked"])
-        arrays = [
-            _read_rows(folder / f"{content['token']}-{name}.npy", total, len(entry.good))
-            for name, total in zip(NAMES, content["sums"], strict=True)
-        ]
-        return Entry(files, entry.broken, tuple(arrays), entry.looked)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError):
-        return Entry()
-
-
-def _read_rows(file: Path, total: int, count: int) -> ndarray:
-    """Map a file's features [M, ...]. Raises ValueError where they are not those written."""
-    array = npy.read(file, np.float32, "features")
-    found = 0
-    for start in range(0, len(array), CHUNK):
-        found = zlib.crc32(np.ascontiguousarray(array[start : start + CHUNK]), found)
-    if len(array) != count or found != total:
-        raise ValueError("other features than those written")
-    return array
-
-
-def _remove_others(folder: Path, token: str) -> None:
-    """Remove all files but those that index.json names; whoever has mapped them keeps them."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        token = json.loads((folder / "index.json").read_bytes())["token"]
-    kept = {"index.json", *(f"{token}-{name}.npy" for name in NAMES)}
-    for file in folder.iterdir():
-        if file.name not in kept:
-            outputs.remove(file)
 
 
 def _trim(root: Path, kept: Path) -> None:
