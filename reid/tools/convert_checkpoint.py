@@ -18,6 +18,7 @@ from reid.model import Network
 from reid.runtime import cli, config, made_by
 from reid.runtime.errors import InputError
 from reid.tools import published_checkpoint, resnet_checkpoint
+from reid.tools.parser import make as make_parser
 from reid.training import provenance
 from reid.trunk import files, tensors
 from reid.trunk.settings import ModelSettings
@@ -107,12 +108,8 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {MODULE}",
-        description=__doc__,
-        epilog=f"example: python -m {MODULE} model.pth.tar-60 models/market1501/softmax/0 "
-        "--dataset market1501",
-    )
+    example = "model.pth.tar-60 models/market1501/softmax/0 --dataset market1501"
+    parser = make_parser("convert", __doc__ or "", example)
     add = parser.add_argument
     add("checkpoint", help="a *.pth.tar or *.pth of one of these")
     add("out", help="folder to write, e.g. models/market1501/alignedreid/0")

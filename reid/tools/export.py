@@ -5,7 +5,6 @@ The file is written only where onnxruntime, which shares no code with torch, fin
 features.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from reid.model import Network
 from reid.runtime import cli
 from reid.runtime.errors import InputError
 from reid.tools.onnx_network import OUTPUTS, package, to_onnx
+from reid.tools.parser import make as make_parser
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 5)
@@ -80,12 +80,8 @@ def drawn_images(count: int, height: int, width: int) -> np.ndarray:
 
 def main() -> None:
     """Read a model, write it as ONNX and say how well both agree."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reid.tools.export",
-        description=__doc__,
-        epilog="example: python -m reid.tools.export models/synthetic/ls/0/model.safetensors "
-        "model.onnx",
-    )
+    example = "models/synthetic/ls/0/model.safetensors model.onnx"
+    parser = make_parser("export", __doc__ or "", example)
     parser.add_argument("model", help="model.safetensors, as the train stage writes it")
     parser.add_argument("out", help="file to write, e.g. model.onnx")
     args = parser.parse_args()
