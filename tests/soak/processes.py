@@ -79,6 +79,8 @@ class Job:
 
     def digests(self):
         """{path: what it holds} of the output, {} when it is absent."""
+        if not os.path.exists(self.out):  # also where its name is too long
+            return {}
         files = sorted(self.out.rglob("*")) if self.out.is_dir() else [self.out]
         return {
             str(file.relative_to(self.out)): hashlib.sha256(stable(file)).hexdigest()

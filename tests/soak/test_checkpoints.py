@@ -1,6 +1,7 @@
 """Published checkpoints and models: the features they had, or a refusal; never their code."""
 
 import dataclasses
+import hashlib
 import io
 import os
 import pickle
@@ -11,9 +12,11 @@ import pytest
 import torch
 import yaml
 from hypothesis import strategies as st
+from safetensors.torch import save as save_safetensors
 
 from reid import model
 from reid.model import ModelSettings
+from reid.trunk.torchvision_model import make_trunk
 from tests.conftest import ROOT
 from tests.soak.kinds import REFUSED, RIGHT, tries
 from tests.soak.outcomes import attempt, call
@@ -259,4 +262,38 @@ def test_a_damaged_model_is_refused_or_loads(fresh, small, damage, share, bit):
         states = outcome.value.state_dict(), small.state_dict()
         same = [torch.equal(one, states[1][name]) for name, one in states[0].items()]
         assert same.count(False) <= 1
+    return RIGHT
+
+
+@tries(
+    "files of first weights that changed after params.yaml named their digest",
+    *(6, 300),
+    damage=st.sampled_from(["none", "flip", "cut", "longer", "other", "empty", "absent", "digest"]),
+    suffix=st.sampled_from([".pth", ".safetensors"]),
+    share=st.floats(0, 1),
+    bit=st.integers(0, 7),
+)
+def test_weights_of_another_digest_are_refused(fresh, small, damage, suffix, share, bit):
+    file, state = fresh() / f"weights{suffix}", small.trunk.state_dict()
+    content = save_safetensors(state) if suffix == ".safetensors" else saved(state)
+    digest = hashlib.sha256(content).hexdigest()
+    at = min(int(share * len(content)), len(content) - 1)
+    damaged = {
+        "flip": content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :],
+        "cut": content[:at],
+        "longer": content + b"\0",
+        "other": saved({**state, "bn1.bias": state["bn1.bias"] + 1}),
+        "empty": b"",
+    }
+    if damage != "absent":
+        file.write_bytes(damaged.get(damage, content))
+    named = "0" * 64 if damage == "digest" else digest
+    settings = dataclasses.replace(CUT, weights=str(file), weights_sha256=named)
+    outcome = call(make_trunk, settings)
+    assert outcome.is_refused == (damage != "none"), f"{damage}: {outcome.text}"
+    if outcome.is_refused:
+        assert file.name in outcome.text, outcome.text
+        return REFUSED
+    made_state = outcome.value.state_dict()
+    assert all(torch.equal(made_state[name], tensor) for name, tensor in state.items())
     return RIGHT
