@@ -116,6 +116,7 @@ RUN = {
     "reid sweep FEATURES DISTANCES": "test_scores_are_those_of_the_stages",
     "reid show DATA FEATURES DISTANCES RERANKED out.png --query 0": SHOW,
     "reid convert CHECKPOINT OUT": "test_the_command_writes_what_the_train_stage_writes",
+    "reid export MODEL OUT.onnx": "test_the_command_writes_one_file_that_says_how_to_prepare_images",
     "python docs/figures.py": "test_command_draws_the_tables_of_the_folder_it_runs_in",
 }
 
