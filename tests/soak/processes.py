@@ -79,11 +79,12 @@ class Job:
 
     def digests(self):
         """{path: what it holds} of the output, {} when it is absent."""
-        if not os.path.exists(self.out):  # also where its name is too long
+        out = Path(os.path.realpath(self.out))
+        if not os.path.exists(out):  # also where its name is too long
             return {}
-        files = sorted(self.out.rglob("*")) if self.out.is_dir() else [self.out]
+        files = sorted(out.rglob("*")) if out.is_dir() else [out]
         return {
-            str(file.relative_to(self.out)): hashlib.sha256(stable(file)).hexdigest()
+            str(file.relative_to(out)): hashlib.sha256(stable(file)).hexdigest()
             for file in files
             if file.is_file()
         }

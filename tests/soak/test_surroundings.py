@@ -67,7 +67,8 @@ NAMES = {
     "n" * 240: False,
     "n" * 255: False,
     "n" * 256: False,
-    "d/" * 1500 + "x": False,
+    "d/" * 300 + "x": True,
+    f"{'d' * 200}/" * 25 + "x": False,
     "../up": True,
     "x/": True,
 }
