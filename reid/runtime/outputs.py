@@ -145,8 +145,7 @@ def lock(path: Path, wait: bool = False) -> Iterator[None]:
     """
     file = path.with_name(f".{path.name}.lock")
     try:
-        for folder in reversed(path.parents):  # `parents=True` recurses, at most 1,000 deep
-            folder.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         held = _acquire(path, file, wait)
     except OSError as error:
         raise _unusable(path, f"{error.strerror or error}: {error.filename or file}") from None
