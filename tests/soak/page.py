@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import time
 
 import torch
@@ -20,6 +21,7 @@ What `make soak` tried in about half an hour. Each kind is a test in `tests/soak
   kind stops at its first failure.
 """
 STARTED = time.time()
+LONGEST = 200  # characters of a failure
 
 
 def forget(folder):
@@ -74,5 +76,10 @@ def _machine():
 def _first_sentences(error):
     """What failed, in one line: of several kinds of failure, the first sentence of each."""
     errors = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
-    texts = [f"{type(each).__name__} {' '.join(str(each).split())[:200]}" for each in errors]
-    return "; ".join(texts).replace("|", "/")
+    return "; ".join(f"{type(each).__name__} {_plain(each)}" for each in errors)
+
+
+def _plain(error):
+    """The beginning of a message as Markdown shows it, files without the folders of one machine."""
+    text = re.sub(r"(?<!\w)(?:/[^\s/'\"]+)*/(?=[^\s/'\"])", "", " ".join(str(error).split()))
+    return re.sub(r"[`|<>\[\]\\]", "'", text[:LONGEST])

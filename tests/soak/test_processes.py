@@ -19,6 +19,7 @@ from tests.soak.processes import STAGES, error_of, finish, job_of, left_in, wait
 
 FAST = st.sampled_from(STAGES if IS_LONG else ("report", "tables"))
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL)
+SHARED = ("extract", "distances")  # of several processes, whose bytes are those of one
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -65,12 +66,16 @@ def check_rerun(job, expected):
     number=st.sampled_from(SIGNALS),
     to_group=st.booleans(),
     moment=st.floats(0, 1.1),
+    processes=st.sampled_from([None, "2"]),
 )
-def test_a_kill_leaves_all_or_nothing(make_job, undisturbed, stage, number, to_group, moment):
+def test_a_kill_leaves_all_or_nothing(
+    make_job, undisturbed, stage, number, to_group, moment, processes
+):
     job, (expected, seconds) = make_job(stage), undisturbed(stage)
-    process = job.start()
+    is_shared = processes and stage in SHARED
+    process = job.start(**{"REID_PROCESSES": processes} if is_shared else {})
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(moment * seconds)
+        process.wait(moment * seconds * (2 if is_shared else 1))
     has_begun = job.out.parent.exists() and any(job.out.parent.iterdir())
     with contextlib.suppress(ProcessLookupError):
         (os.killpg if to_group else os.kill)(process.pid, number)
