@@ -40,6 +40,7 @@ RANKED = "test_every_column_ranks_as_the_stages_do"
 SEARCHED = "test_the_list_is_drawn_and_drawn_again"
 FOLDERS = "test_the_stages_work_on_features_of_folders"
 IN_ONE_GO = "test_evaluation_in_one_go_is_that_of_the_stages"
+EXPORTED = "test_the_command_writes_one_file_that_says_how_to_prepare_images"
 BENCHMARKS = "test_the_command_writes_a_table_and_its_numbers"
 
 CELL = "features/synthetic/ls/0 distances/synthetic/ls/0"
@@ -116,7 +117,7 @@ RUN = {
     "reid sweep FEATURES DISTANCES": "test_scores_are_those_of_the_stages",
     "reid show DATA FEATURES DISTANCES RERANKED out.png --query 0": SHOW,
     "reid convert CHECKPOINT OUT": "test_the_command_writes_what_the_train_stage_writes",
-    "reid export MODEL OUT.onnx": "test_the_command_writes_one_file_that_says_how_to_prepare_images",
+    "reid export MODEL OUT.onnx": EXPORTED,
     "python docs/figures.py": "test_command_draws_the_tables_of_the_folder_it_runs_in",
 }
 
