@@ -146,6 +146,7 @@ NOT_RUN = {
     "dvc exp show": "only shows",
     "dvc plots show": "only shows",
     "dvc plots diff main": "only shows",
+    "dvc repro -sf page": "repeats a stage of `make repro`",
     "pip install vl-convert-python": NETWORK,
     "python docs/offline_plots.py": "needs a package that the project does not",
     "dvc config --local plots.html_template tmp/offline.html": "only shows",

@@ -9,10 +9,12 @@ import time
 import torch
 from tabulate import tabulate
 
+from tests.soak.kinds import SHARE
+
 HEAD = """# Reliability
 
-What `make soak` tried in about half an hour. Each kind is a test in `tests/soak/`, of which
-`make test` runs a few trials.
+What `make soak`, which takes about half an hour, tried. Each kind is a test in `tests/soak/`, of
+which `make test` runs a few trials.
 
 - *right*: the result is that of a slow obvious twin, of the undisturbed run, or of what was there
   before the damage.
@@ -69,7 +71,8 @@ def _machine():
     minutes = (time.time() - STARTED) / 60
     return (
         f"Measured on {os.cpu_count()} cores ({platform.system()}, {platform.machine()}), Python "
-        f"{platform.python_version()}, torch {torch.__version__}, in {minutes:.0f} minutes."
+        f"{platform.python_version()}, torch {torch.__version__}, in {minutes:.0f} minutes: "
+        f"{SHARE:.0%} of the trials of `make soak`."
     )
 
 
