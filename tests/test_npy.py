@@ -94,6 +94,7 @@ def header(shape, descr="'<f4'", is_by_columns=False):
         header("(4,)") + bytes(12),  # cut short
         header("(2,)") + bytes(12),  # longer than it says
         header("(2, 3)", is_by_columns=True) + bytes(24),
+        header("(2, 1, 3)", is_by_columns=True) + bytes(24),  # one stripe
         header("(" * 300 + ")" * 300),
         header("(3,)", "'<f4', 'x': (") + bytes(12),
         header("(1,)", "[('a', '<f4')]") + bytes(4),

@@ -121,7 +121,7 @@ def read_from(
     wanted = opened.tell() + math.prod(shape) * dtype.itemsize
     if size != wanted:
         raise ValueError(f"it has {size} bytes, its header says {wanted}")
-    if is_by_columns and min(shape) > 1 < len(shape):
+    if is_by_columns and sum(side > 1 for side in shape) > 1:
         raise ValueError("it is stored by columns, wanted by rows, as numpy.ascontiguousarray does")
     try:
         if is_mapped and math.prod(shape):
